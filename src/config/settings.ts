@@ -1,0 +1,119 @@
+/** The settings of an appliance after all layers are merged and checked: frozen, typed, sizes in bytes, times in ms. */
+
+export type Compression = 'none' | 'deflate' | 'zstd';
+
+/** Where to listen: a TCP host and port (0: the kernel picks). */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Explicit credentials. Where none are set the SDK's default chain is asked (environment, profile, IMDSv2 ...). */
+export interface StoreCredentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken: string | null;
+}
+
+export interface StoreSettings {
+  /** `s3://bucket[/prefix]`, `file:///dir` or `memory:` (tests). */
+  readonly url: string;
+  readonly endpoint: string | null;
+  readonly region: string;
+  readonly forcePathStyle: boolean;
+  /** PEM file of extra certificate authorities for the endpoint. */
+  readonly caFile: string | null;
+  /** Accept any certificate of the endpoint. */
+  readonly insecure: boolean;
+  readonly credentials: StoreCredentials | null;
+  /** A named profile of the shared AWS configuration files. */
+  readonly profile: string | null;
+  /** Send unsigned requests. */
+  readonly anonymous: boolean;
+  /** Canned ACL for every object, as in `x-amz-acl`. Null sends none. */
+  readonly acl: string | null;
+  readonly sse: 'none' | 'AES256' | 'aws:kms';
+  readonly sseKmsKeyId: string | null;
+  readonly storageClass: string | null;
+  readonly connectTimeoutMs: number;
+  /** The longest one attempt of a request may take. */
+  readonly requestTimeoutMs: number;
+  /** A request is tried again until this much time has passed since it was made. */
+  readonly retryDeadlineMs: number;
+  readonly retryPauseInitialMs: number;
+  readonly retryPauseMaxMs: number;
+  /** Requests under way at once, over the whole store. */
+  readonly concurrency: number;
+  /** Bytes per second over the whole store; null: unlimited. */
+  readonly uploadRateBytes: number | null;
+  readonly downloadRateBytes: number | null;
+}
+
+export interface CacheSettings {
+  /** Holds the control socket, the lock, and later the cache. */
+  readonly dir: string;
+  /** 0: no cache, every write goes through to the bucket. */
+  readonly sizeBytes: number;
+}
+
+export interface NbdSettings {
+  readonly listen: readonly ListenAddress[];
+  /** Path of a unix socket, or null. */
+  readonly socket: string | null;
+  readonly connectionsMax: number;
+  readonly handshakeTimeoutMs: number;
+  /** Payload bytes of requests under way, per connection and over all of them. */
+  readonly inFlightBytesPerConnectionMax: number;
+  readonly inFlightBytesMax: number;
+}
+
+export interface EncryptionSettings {
+  /** An OpenSSL name in s3backer's spelling, such as `AES-256-CBC`. */
+  readonly cipher: string;
+  readonly password: string;
+  /** Bytes of key to derive; null: the cipher's own key length. */
+  readonly keyLengthBytes: number | null;
+}
+
+export interface VolumeSettings {
+  readonly name: string;
+  /** Null: taken from the bucket; such a volume is not created. */
+  readonly sizeBytes: number | null;
+  readonly layout: 'blocks';
+  /** Null: taken from the bucket, or 1 MiB where the volume is created. */
+  readonly blockSizeBytes: number | null;
+  /** `s3`: an answered flush is in the bucket. */
+  readonly durability: 's3';
+  readonly compress: Compression;
+  /** Null: the compressor's own default. */
+  readonly compressLevel: number | null;
+  readonly encryption: EncryptionSettings | null;
+  readonly readOnly: boolean;
+  /** Several appliances write the volume at once, under a cluster filesystem: no lease, nothing remembered of blocks. */
+  readonly sharedDisk: boolean;
+  /** A store of its own (`s3://bucket/dir`), or null: the store's url followed by the name. */
+  readonly url: string | null;
+  /** What every key begins with, exactly as it stands; null: derived from the url. */
+  readonly keyPrefix: string | null;
+  /** s3backer's --blockHashPrefix. Null: as the volume was made, false for a new one. */
+  readonly blockHashPrefix: boolean | null;
+  /** List the volume's blocks in the background once it is open. */
+  readonly survey: boolean;
+  /** Served where a client names no export. */
+  readonly default: boolean;
+  readonly description: string | null;
+}
+
+export interface Settings {
+  readonly store: StoreSettings;
+  readonly cache: CacheSettings;
+  readonly nbd: NbdSettings;
+  readonly lease: { readonly durationMs: number };
+  /** How long SIGTERM waits for requests under way. */
+  readonly shutdown: { readonly drainMs: number };
+  readonly log: {
+    readonly level: 'error' | 'warn' | 'info' | 'debug';
+    readonly format: 'auto' | 'pretty' | 'json';
+  };
+  readonly volumes: Readonly<Record<string, VolumeSettings>>;
+}

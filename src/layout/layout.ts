@@ -1,0 +1,49 @@
+/** The seam between a volume's bytes and the objects that hold them. */
+
+/** A piece of a batch: `data` replaces the bytes from `offset`; `zeroLength` bytes of zeros do, where there is no data. */
+export type BatchExtent =
+  | { readonly offset: number; readonly data: Buffer; readonly zeroLength?: undefined }
+  | { readonly offset: number; readonly data?: undefined; readonly zeroLength: number };
+
+/**
+ * Everything written between two barriers. The extents ascend and do not overlap, and lie inside the volume.
+ * Buffers belong to the layout until the commit settles.
+ */
+export interface Batch {
+  readonly extents: readonly BatchExtent[];
+}
+
+/** A run of the volume as the layout knows it. `hole`: no object holds it. `zero`: it reads as zeros. */
+export interface Extent {
+  readonly length: number;
+  readonly hole: boolean;
+  readonly zero: boolean;
+}
+
+/**
+ * How one volume's bytes become objects. Overlapping requests take effect in the order they were made: a read made
+ * after a commit waits for that commit and returns its bytes. Rejects with StorageError.
+ */
+export interface Layout {
+  readonly sizeBytes: number;
+  /** The unit the layout stores; requests of this size and alignment are the cheap ones. */
+  readonly blockSizeBytes: number;
+
+  /** `length` bytes at `offset`, both inside the volume. The buffer belongs to the caller. */
+  read(offset: number, length: number, signal?: AbortSignal): Promise<Buffer>;
+
+  /**
+   * Stores the batch: when it resolves, the bytes are in the bucket. When it rejects, each block of it holds its old
+   * bytes or its new ones.
+   */
+  commit(batch: Batch, signal?: AbortSignal): Promise<void>;
+
+  /** Whether zeroing exactly this range costs deletes only, with no block to read and write again. */
+  zeroesFast(offset: number, length: number): boolean;
+
+  /** What is known of the range without reading data, in order, adjacent runs merged; lengths add up to `length`. */
+  extents(offset: number, length: number, signal?: AbortSignal): Promise<Extent[]>;
+
+  /** Waits for what is under way, then releases what is held. Nothing may be asked of it afterwards. */
+  close(): Promise<void>;
+}
