@@ -1,0 +1,189 @@
+/**
+ * What the command line asks of the appliance, and the answers it prints. The answers are plain data: with --json they
+ * are printed as they stand, so that a name or a meaning here changes only with a note in the CHANGELOG.
+ */
+import type { Settings } from '../config/settings.ts';
+import type { Log } from '../lib/log.ts';
+
+/** Where a verb prints: stdout or stderr. */
+export interface Output {
+  write(text: string): unknown;
+  /** Set where a person is looking at it. */
+  readonly isTTY?: boolean | undefined;
+  /** Width of the terminal in characters, where there is one. */
+  readonly columns?: number | undefined;
+}
+
+/** What every action gets besides its own arguments. */
+export interface CommandContext {
+  readonly settings: Settings;
+  readonly log: Log;
+  /** The caller prints the answer as JSON: an action has nothing to print on stdout itself. */
+  readonly json: boolean;
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** Aborts when the user wants out: at the first SIGINT or SIGTERM, or at the second one for `serve`. */
+  readonly signal: AbortSignal;
+}
+
+export interface ServeOptions {
+  /** Volumes to take from the writer that holds them. */
+  readonly takeOver: readonly string[];
+  /**
+   * Aborts at the first SIGINT or SIGTERM: take no new requests, finish those under way until `shutdown.drain`, release
+   * the leases. `context.signal` aborts at the second one: do the same without waiting for the drain time to pass.
+   */
+  readonly stop: AbortSignal;
+}
+
+export interface CreateOptions {
+  /** Create the volume also where its prefix holds other keys. Never over another volume. */
+  readonly force: boolean;
+}
+
+export interface ResizeOptions {
+  /** Allow the volume to become smaller, which deletes what lies beyond the new end. */
+  readonly force: boolean;
+}
+
+/** How far a long action has come. */
+export interface Progress {
+  /** What is counted, in the plural: `objects`. */
+  readonly unit: string;
+  readonly done: number;
+  /** Null while it is not known. */
+  readonly total: number | null;
+}
+
+export interface EraseOptions {
+  readonly onProgress: (progress: Progress) => void;
+}
+
+/** The appliance as the command line sees it. Every method rejects with a StorageError. */
+export interface Actions {
+  /** Serves the configured volumes until told to stop. Resolves with the exit code. */
+  serve(context: CommandContext, options: ServeOptions): Promise<number>;
+  /** Creates `volumes.NAME` of the configuration in its bucket. INVALID where it exists or the prefix is taken. */
+  createVolume(context: CommandContext, name: string, options: CreateOptions): Promise<VolumeDescription>;
+  /** Asks the running appliance over its control socket, else the bucket. */
+  status(context: CommandContext): Promise<ApplianceStatus>;
+  resizeVolume(
+    context: CommandContext,
+    name: string,
+    sizeBytes: number,
+    options: ResizeOptions,
+  ): Promise<ResizeOutcome>;
+  /** Deletes every object of the volume. The caller has asked for confirmation. */
+  eraseVolume(context: CommandContext, name: string, options: EraseOptions): Promise<EraseOutcome>;
+}
+
+/** What a volume is, independent of anybody serving it. */
+export interface VolumeDescription {
+  readonly name: string;
+  /** `s3://bucket/prefix/` or `file:///dir`, without secrets. */
+  readonly url: string;
+  readonly sizeBytes: number;
+  readonly blockSizeBytes: number;
+  readonly layout: 'blocks';
+  readonly durability: 's3';
+  readonly compress: 'none' | 'deflate' | 'zstd';
+  /** The cipher's name, or null where the volume is not encrypted. */
+  readonly encryption: string | null;
+  readonly readOnly: boolean;
+  readonly sharedDisk: boolean;
+}
+
+export interface ResizeOutcome {
+  readonly name: string;
+  readonly oldSizeBytes: number;
+  readonly newSizeBytes: number;
+  /** Blocks deleted beyond the new end. */
+  readonly deletedBlocks: number;
+}
+
+export interface EraseOutcome {
+  readonly name: string;
+  readonly url: string;
+  readonly deletedObjects: number;
+}
+
+export interface LeaseStatus {
+  /** Who holds it, as the holder calls itself: `host:pid`. */
+  readonly holder: string;
+  /** `held`: by this appliance; `other`: by another one; `expired`: its time has passed; `token`: s3backer's token only. */
+  readonly state: 'held' | 'other' | 'expired' | 'token';
+  /** Null where it cannot be told. */
+  readonly renewedAgoMs: number | null;
+}
+
+export interface SurveyStatus {
+  readonly done: boolean;
+  readonly blocksListed: number;
+}
+
+/**
+ * `serving`: clients can attach. `opening`: not yet. `idle`: exists, and the appliance is not running. `absent`: configured,
+ * not created. `fenced`: another writer took it. `failed`: cannot be opened; `error` says why.
+ */
+export type VolumeState = 'serving' | 'opening' | 'idle' | 'absent' | 'fenced' | 'failed';
+
+export interface VolumeStatus {
+  readonly name: string;
+  readonly url: string;
+  readonly state: VolumeState;
+  readonly error: { readonly code: string; readonly message: string } | null;
+  /** Null where the volume could not be looked at. */
+  readonly sizeBytes: number | null;
+  readonly blockSizeBytes: number | null;
+  readonly layout: 'blocks';
+  readonly durability: 's3';
+  readonly compress: 'none' | 'deflate' | 'zstd';
+  /** The cipher's name, or null where the volume is not encrypted. */
+  readonly encryption: string | null;
+  readonly readOnly: boolean;
+  readonly sharedDisk: boolean;
+  /** Served where a client names no export. */
+  readonly default: boolean;
+  readonly lease: LeaseStatus | null;
+  readonly survey: SurveyStatus | null;
+  /** Blocks that have an object; null where they have not been counted. */
+  readonly storedBlocks: number | null;
+  /** Clients attached to it now. */
+  readonly connections: number;
+}
+
+export interface ConnectionStatus {
+  /** The other end: `127.0.0.1:53122`, or `unix`. */
+  readonly peer: string;
+  /** The export, or null during the handshake. */
+  readonly volume: string | null;
+  readonly connectedMs: number;
+  readonly requestsInFlight: number;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+}
+
+export interface StoreStatus {
+  /** `s3://bucket` or `file:///dir`. */
+  readonly description: string;
+  /** `unknown`: nothing has been asked of it yet. */
+  readonly health: 'ok' | 'failing' | 'unknown';
+  /** The newest failure, where `health` is `failing`. */
+  readonly error: string | null;
+  /** Counters since start, by name; units last in the names. Empty where the appliance is not running. */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+export interface ApplianceStatus {
+  /** False: nobody answered at the control socket, and this is what the bucket says. */
+  readonly running: boolean;
+  /** Of the running appliance, else of this command. */
+  readonly version: string;
+  readonly pid: number | null;
+  readonly uptimeMs: number | null;
+  /** `127.0.0.1:10809`, `unix:/run/bucketdisk.sock`. Empty where it is not running. */
+  readonly nbd: readonly string[];
+  readonly connections: readonly ConnectionStatus[];
+  readonly store: StoreStatus;
+  readonly volumes: readonly VolumeStatus[];
+}
