@@ -1,0 +1,112 @@
+/** A lock between processes that the kernel releases when its holder dies, whichever way it dies. */
+import { DatabaseSync } from 'node:sqlite';
+import { StorageError } from './errors.ts';
+
+/** How long `runExclusive` blocks this thread for another process before it gives up with UNAVAILABLE. */
+const BUSY_TIMEOUT_MS = 100;
+
+/** SQLite's primary result codes that mean something to the operator (sqlite.org/rescode.html). */
+const SQLITE_PERM = 3;
+const SQLITE_BUSY = 5;
+const SQLITE_READONLY = 8;
+const SQLITE_FULL = 13;
+const SQLITE_CANTOPEN = 14;
+const SQLITE_NOTADB = 26;
+
+/**
+ * An exclusive lock on a file, which is created empty and stays empty.
+ *
+ * Node has no file locks of its own. SQLite does, and its exclusive transaction is a plain POSIX record lock: it holds
+ * between processes and between containers that share the directory, needs no clean-up after a SIGKILL and costs some
+ * 40 us. Nothing is ever stored, so there is no journal and nothing to recover. No other code may open the file: POSIX
+ * drops a process's record locks when it closes any descriptor of that file.
+ *
+ * Use one instance either for `runExclusive` or for `tryHold`.
+ */
+export class ProcessLock {
+  readonly path: string;
+  readonly #database: DatabaseSync;
+  #held = false;
+
+  /** @throws StorageError ACCESS_DENIED, NO_SPACE, INVALID or UNAVAILABLE where the file cannot be used */
+  constructor(path: string) {
+    this.path = path;
+    try {
+      this.#database = new DatabaseSync(path);
+    } catch (cause) {
+      throw this.#error('open', cause);
+    }
+  }
+
+  /**
+   * Runs `fn` while no other holder of this lock runs: for work of microseconds, as it blocks the thread.
+   * @throws StorageError UNAVAILABLE, with nothing run, where another process keeps the lock for 100 ms
+   */
+  runExclusive<T>(fn: () => T): T {
+    this.#begin(BUSY_TIMEOUT_MS);
+    try {
+      return fn();
+    } finally {
+      this.#end();
+    }
+  }
+
+  /** Takes the lock for the life of the process, or until `close`. False where somebody else has it. */
+  tryHold(): boolean {
+    if (this.#held) return true;
+    try {
+      this.#begin(0);
+    } catch (error) {
+      if (error instanceof StorageError && error.code === 'UNAVAILABLE' && error.retryable) return false;
+      throw error;
+    }
+    return true;
+  }
+
+  /** Releases whatever is held. The file stays: removing it would let two holders lock two files of one name. */
+  close(): void {
+    if (this.#held) this.#end();
+    if (this.#database.isOpen) this.#database.close();
+  }
+
+  #begin(busyTimeoutMs: number): void {
+    if (this.#held) throw new StorageError('INVALID', `the lock ${this.path} is held by this very caller`);
+    try {
+      this.#database.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}; BEGIN EXCLUSIVE`);
+    } catch (cause) {
+      throw this.#error('lock', cause);
+    }
+    this.#held = true;
+  }
+
+  #end(): void {
+    this.#held = false;
+    this.#database.exec('ROLLBACK');
+  }
+
+  #error(verb: 'open' | 'lock', cause: unknown): StorageError {
+    const what = `cannot ${verb} the lock file ${this.path}`;
+    switch (primaryCode(cause)) {
+      case SQLITE_BUSY:
+        return new StorageError('UNAVAILABLE', `${what}: another process has held it for too long`, { cause });
+      case SQLITE_PERM:
+      case SQLITE_READONLY:
+        return new StorageError('ACCESS_DENIED', `${what}: it must be readable and writable for us`, { cause });
+      case SQLITE_FULL:
+        return new StorageError('NO_SPACE', `${what}: the disk is full`, { cause });
+      case SQLITE_CANTOPEN:
+        return new StorageError('ACCESS_DENIED', `${what}: its directory must exist and be writable for us`, { cause });
+      case SQLITE_NOTADB:
+        return new StorageError('INVALID', `${what}: it is not a lock file of ours; remove it if it is not needed`, {
+          cause,
+        });
+      default:
+        return new StorageError('UNAVAILABLE', what, { cause, retryable: false });
+    }
+  }
+}
+
+function primaryCode(error: unknown): number | undefined {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  return typeof code === 'number' ? code & 0xff : undefined;
+}
