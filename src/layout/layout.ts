@@ -29,20 +29,26 @@ export interface Layout {
   /** The unit the layout stores; requests of this size and alignment are the cheap ones. */
   readonly blockSizeBytes: number;
 
-  /** `length` bytes at `offset`, both inside the volume. The buffer belongs to the caller. */
-  read(offset: number, length: number, signal?: AbortSignal): Promise<Buffer>;
+  /** `length` bytes at `offset`, both inside the volume. The buffer is not to be written to. */
+  read(offset: number, length: number): Promise<Buffer>;
 
   /**
    * Stores the batch: when it resolves, the bytes are in the bucket. When it rejects, each block of it holds its old
    * bytes or its new ones.
    */
-  commit(batch: Batch, signal?: AbortSignal): Promise<void>;
+  commit(batch: Batch): Promise<void>;
 
   /** Whether zeroing exactly this range costs deletes only, with no block to read and write again. */
   zeroesFast(offset: number, length: number): boolean;
 
   /** What is known of the range without reading data, in order, adjacent runs merged; lengths add up to `length`. */
-  extents(offset: number, length: number, signal?: AbortSignal): Promise<Extent[]>;
+  extents(offset: number, length: number): Promise<Extent[]>;
+
+  /**
+   * Changes the volume's size to another multiple of the block size. What lay beyond a smaller size is gone; what is
+   * added reads as zeros. Nothing else may be under way where it shrinks.
+   */
+  resize(sizeBytes: number): Promise<void>;
 
   /** Waits for what is under way, then releases what is held. Nothing may be asked of it afterwards. */
   close(): Promise<void>;

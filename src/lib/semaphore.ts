@@ -12,7 +12,8 @@ export class Semaphore {
   readonly #waiters = new Set<Waiter>();
 
   constructor(limit: number) {
-    if (!Number.isInteger(limit) || limit < 1) throw new RangeError(`a semaphore needs a limit of at least 1, not ${limit}`);
+    if (!Number.isInteger(limit) || limit < 1)
+      throw new RangeError(`a semaphore needs a limit of at least 1, not ${limit}`);
     this.limit = limit;
   }
 

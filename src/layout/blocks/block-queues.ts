@@ -1,0 +1,176 @@
+/**
+ * Orders what is asked of each block: one request at a time, in the order made, with neighbours in the queue merged into
+ * one. Different blocks run in parallel; how many at once is for the worker to limit.
+ */
+
+/** A part of one block: `data` from `start`, or `length` zeros. */
+export interface Patch {
+  readonly start: number;
+  readonly length: number;
+  readonly data: Buffer | null;
+}
+
+/** Does the work on one block; never called again for a block before it has settled. */
+export interface BlockWorker {
+  /** Bytes [start, end) of the block. */
+  readBlock(block: number, start: number, end: number): Promise<Buffer>;
+  /** Applies the patches in order; when it settles the block is stored. */
+  writeBlock(block: number, patches: readonly Patch[]): Promise<void>;
+}
+
+interface ReadWaiter {
+  readonly start: number;
+  readonly end: number;
+  readonly resolve: (bytes: Buffer) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface WriteWaiter {
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface ReadJob {
+  readonly kind: 'read';
+  /** The span of all that is waited for. */
+  start: number;
+  end: number;
+  readonly waiters: ReadWaiter[];
+  started: boolean;
+}
+
+interface WriteJob {
+  readonly kind: 'write';
+  readonly patches: Patch[];
+  readonly waiters: WriteWaiter[];
+  started: boolean;
+}
+
+interface Queue {
+  readonly block: number;
+  readonly jobs: (ReadJob | WriteJob)[];
+}
+
+/**
+ * The queue of a block is bounded by its callers, each of which waits. Writes that wait behind another become one write
+ * (and one PUT) of all their patches; reads that wait become one read of the span they cover.
+ */
+export class BlockQueues {
+  readonly #worker: BlockWorker;
+  readonly #queues = new Map<number, Queue>();
+  readonly #idleWaiters: (() => void)[] = [];
+
+  constructor(worker: BlockWorker) {
+    this.#worker = worker;
+  }
+
+  /** Whether anything is queued or under way for the block. */
+  isBusy(block: number): boolean {
+    return this.#queues.has(block);
+  }
+
+  /** The busy blocks of [first, end), in no order. */
+  busyBlocks(first: number, end: number): number[] {
+    const blocks: number[] = [];
+    for (const block of this.#queues.keys()) if (block >= first && block < end) blocks.push(block);
+    return blocks;
+  }
+
+  read(block: number, start: number, end: number): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const waiter: ReadWaiter = { start, end, resolve, reject };
+      const last = this.#queues.get(block)?.jobs.at(-1);
+      if (last?.kind === 'read' && !last.started) {
+        last.start = Math.min(last.start, start);
+        last.end = Math.max(last.end, end);
+        last.waiters.push(waiter);
+      } else if (last?.kind === 'read' && last.start <= start && end <= last.end) {
+        last.waiters.push(waiter);
+      } else {
+        this.#add(block, { kind: 'read', start, end, waiters: [waiter], started: false });
+      }
+    });
+  }
+
+  write(block: number, patch: Patch): Promise<void> {
+    return this.#write(block, [patch]);
+  }
+
+  /** Stores the block again as it is, where it is stored at all. */
+  rewrite(block: number): Promise<void> {
+    return this.#write(block, []);
+  }
+
+  /** Resolves once nothing is queued or under way. */
+  idle(): Promise<void> {
+    if (this.#queues.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  #write(block: number, patches: Patch[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const last = this.#queues.get(block)?.jobs.at(-1);
+      if (last?.kind === 'write' && !last.started) {
+        last.patches.push(...patches);
+        last.waiters.push({ resolve, reject });
+      } else {
+        this.#add(block, { kind: 'write', patches, waiters: [{ resolve, reject }], started: false });
+      }
+    });
+  }
+
+  #add(block: number, job: ReadJob | WriteJob): void {
+    const queue = this.#queues.get(block);
+    if (queue !== undefined) {
+      queue.jobs.push(job);
+      return;
+    }
+    const fresh: Queue = { block, jobs: [job] };
+    this.#queues.set(block, fresh);
+    void this.#run(fresh);
+  }
+
+  /** Runs the queue until it is empty. Never rejects: errors go to those who wait. */
+  async #run(queue: Queue): Promise<void> {
+    // Requests made in the same turn join the first job before it starts.
+    await Promise.resolve();
+    for (let job = queue.jobs[0]; job !== undefined; job = queue.jobs[0]) {
+      job.started = true;
+      const settle = job.kind === 'read' ? await this.#read(queue.block, job) : await this.#store(queue.block, job);
+      // In one turn: taken off the queue, so that nobody can join it any more, then everybody who did is answered.
+      queue.jobs.shift();
+      if (queue.jobs.length === 0) this.#queues.delete(queue.block);
+      settle();
+    }
+    if (this.#queues.size === 0) for (const resolve of this.#idleWaiters.splice(0)) resolve();
+  }
+
+  /** Does the job and returns how to answer all who wait for it by then. */
+  async #read(block: number, job: ReadJob): Promise<() => void> {
+    const { start, end, waiters } = job;
+    try {
+      const bytes = await this.#worker.readBlock(block, start, end);
+      return () => {
+        for (const waiter of waiters) waiter.resolve(bytes.subarray(waiter.start - start, waiter.end - start));
+      };
+    } catch (error) {
+      return () => {
+        for (const waiter of waiters) waiter.reject(error);
+      };
+    }
+  }
+
+  async #store(block: number, job: WriteJob): Promise<() => void> {
+    const { waiters } = job;
+    try {
+      await this.#worker.writeBlock(block, job.patches);
+      return () => {
+        for (const waiter of waiters) waiter.resolve();
+      };
+    } catch (error) {
+      return () => {
+        for (const waiter of waiters) waiter.reject(error);
+      };
+    }
+  }
+}

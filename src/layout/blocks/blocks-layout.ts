@@ -1,0 +1,381 @@
+/** The `blocks` layout: one object a block, in s3backer's own format; a block of zeros has no object. */
+import type { Clock } from '../../lib/clock.ts';
+import { describeError, StorageError } from '../../lib/errors.ts';
+import type { Log } from '../../lib/log.ts';
+import { RangeGates } from '../../lib/range-gates.ts';
+import { Semaphore } from '../../lib/semaphore.ts';
+import { settleAll } from '../../lib/settle.ts';
+import { isAllZero } from '../../lib/zeros.ts';
+import type { ObjectData, ObjectStore } from '../../object/object-store.ts';
+import type { Batch, Extent, Layout } from '../layout.ts';
+import type { BlockCodec } from './block-codec.ts';
+import type { BlockKeys } from './block-keys.ts';
+import { listBlocks } from './block-listing.ts';
+import { BlockQueues, type BlockWorker, type Patch } from './block-queues.ts';
+import { ABSENT, type BlockState, BlockStates, PRESENT, UNCERTAIN, UNKNOWN } from './block-states.ts';
+import { DeleteBatcher } from './delete-batcher.ts';
+import { changeNothing, composeBlock, coverBlock } from './patches.ts';
+import { formatVolumeMetadata } from './volume-metadata.ts';
+
+/** Blocks zeroed in one go. More are taken in turns, so that a trim of any size costs bounded memory. */
+const ZERO_TURN_BLOCKS = 4000;
+/** Unknown blocks it is cheaper to delete unseen than to list. */
+const BLIND_DELETES_MAX = 1000;
+/** How long a question about allocation waits for the survey before it answers "data". */
+const EXTENTS_WAIT_MS = 5000;
+
+export interface BlocksLayoutOptions {
+  readonly store: ObjectStore;
+  readonly keys: BlockKeys;
+  readonly codec: BlockCodec;
+  readonly sizeBytes: number;
+  readonly blockSizeBytes: number;
+  /** Nobody else writes while we hold the volume: what has been seen of a block stays true. */
+  readonly exclusive: boolean;
+  /** Blocks held in memory at once: being fetched, merged, encoded or sent. */
+  readonly inFlightBlocksMax: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** How far the listing of existing blocks has come. */
+export interface SurveyStatus {
+  readonly state: 'not run' | 'running' | 'done' | 'failed';
+  readonly blocksListed: number;
+}
+
+export class BlocksLayout implements Layout, BlockWorker {
+  readonly blockSizeBytes: number;
+  readonly #store: ObjectStore;
+  readonly #keys: BlockKeys;
+  readonly #codec: BlockCodec;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #queues = new BlockQueues(this);
+  readonly #gates = new RangeGates();
+  readonly #deletes: DeleteBatcher;
+  readonly #places: Semaphore;
+  readonly #stop = new AbortController();
+  /** Null where others write too: then nothing is remembered. */
+  readonly #states: BlockStates | null;
+  #blockCount: number;
+  #survey: SurveyStatus = { state: 'not run', blocksListed: 0 };
+  #surveyRun: Promise<void> | null = null;
+
+  constructor(options: BlocksLayoutOptions) {
+    this.blockSizeBytes = options.blockSizeBytes;
+    this.#store = options.store;
+    this.#keys = options.keys;
+    this.#codec = options.codec;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#deletes = new DeleteBatcher(options.store);
+    this.#places = new Semaphore(options.inFlightBlocksMax);
+    this.#blockCount = options.sizeBytes / options.blockSizeBytes;
+    this.#states = options.exclusive ? new BlockStates(this.#blockCount) : null;
+  }
+
+  get sizeBytes(): number {
+    return this.#blockCount * this.blockSizeBytes;
+  }
+
+  get surveyStatus(): SurveyStatus {
+    return this.#survey;
+  }
+
+  /** Blocks that have an object, or null where that is not known. */
+  get storedBlocks(): number | null {
+    return this.#survey.state === 'done' && this.#states !== null ? this.#states.count(PRESENT) : null;
+  }
+
+  read(offset: number, length: number): Promise<Buffer> {
+    const first = Math.floor(offset / this.blockSizeBytes);
+    const end = Math.ceil((offset + length) / this.blockSizeBytes);
+    return this.#gates.run(first, end, false, async () => {
+      const pieces: Promise<Buffer>[] = [];
+      for (let block = first; block < end; block++) {
+        const base = block * this.blockSizeBytes;
+        const from = Math.max(offset - base, 0);
+        pieces.push(this.#queues.read(block, from, Math.min(offset + length - base, this.blockSizeBytes)));
+      }
+      const [only] = pieces;
+      if (only !== undefined && pieces.length === 1) return only;
+      return Buffer.concat(await Promise.all(pieces), length);
+    });
+  }
+
+  async commit(batch: Batch): Promise<void> {
+    await settleAll(
+      batch.extents.map((extent) => {
+        const length = extent.data === undefined ? extent.zeroLength : extent.data.length;
+        const first = Math.floor(extent.offset / this.blockSizeBytes);
+        const end = Math.ceil((extent.offset + length) / this.blockSizeBytes);
+        if (extent.data !== undefined) {
+          const { offset, data } = extent;
+          return this.#gates.run(first, end, false, () => this.#write(offset, data));
+        }
+        const zeroing = this.#planZero(extent.offset, length);
+        return this.#gates.run(first, end, zeroing.inTurns, () => this.#zero(zeroing));
+      }),
+    );
+  }
+
+  zeroesFast(offset: number, length: number): boolean {
+    const { blockSizeBytes } = this;
+    const fast = (at: number): boolean => {
+      const block = Math.floor(at / blockSizeBytes);
+      return at % blockSizeBytes === 0 || (this.#stateOf(block) === ABSENT && !this.#queues.isBusy(block));
+    };
+    return fast(offset) && fast(offset + length);
+  }
+
+  async extents(offset: number, length: number): Promise<Extent[]> {
+    const states = this.#states;
+    if (states === null) return [{ length, hole: false, zero: false }];
+    if (this.#surveyRun !== null) {
+      await Promise.race([
+        this.#surveyRun.catch(() => {}),
+        this.#clock.sleep(EXTENTS_WAIT_MS, this.#stop.signal).catch(() => {}),
+      ]);
+    }
+    const found: Extent[] = [];
+    const end = offset + length;
+    const endBlock = Math.ceil(end / this.blockSizeBytes);
+    for (let at = offset; at < end; ) {
+      const block = Math.floor(at / this.blockSizeBytes);
+      const absent = states.get(block) === ABSENT;
+      const runEnd = Math.min(end, states.next(ABSENT, !absent, block, endBlock) * this.blockSizeBytes);
+      found.push({ length: runEnd - at, hole: absent, zero: absent });
+      at = runEnd;
+    }
+    return found;
+  }
+
+  async resize(sizeBytes: number): Promise<void> {
+    const before = this.#blockCount;
+    const after = sizeBytes / this.blockSizeBytes;
+    // Objects beyond the end, left by an earlier and larger life of the volume, must not come back to life.
+    if (after > before) await this.#deleteListed(before, after);
+    else await this.#queues.idle();
+    this.#blockCount = after;
+    this.#states?.resize(after);
+    await this.#queues.rewrite(0);
+  }
+
+  /** Deletes the objects of blocks [first, end) that lie beyond the volume's end. */
+  async discardBeyondEnd(end: number): Promise<void> {
+    await this.#deleteListed(this.#blockCount, end);
+  }
+
+  /**
+   * Lists the volume's blocks, so that blocks that never existed cost no request. Joins a survey under way. Blocks that
+   * are written meanwhile keep what their writes made of them, however old the listing is.
+   */
+  survey(): Promise<void> {
+    if (this.#states === null || this.#survey.state === 'done') return Promise.resolve();
+    this.#surveyRun ??= this.#runSurvey(this.#states).finally(() => {
+      this.#surveyRun = null;
+    });
+    return this.#surveyRun;
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await Promise.allSettled([this.#queues.idle(), this.#surveyRun]);
+  }
+
+  /** BlockWorker: bytes [start, end) of a block. */
+  async readBlock(block: number, start: number, end: number): Promise<Buffer> {
+    if (this.#stateOf(block) === ABSENT) return Buffer.alloc(end - start);
+    return this.#places.run(async () => {
+      const whole = start === 0 && end === this.blockSizeBytes;
+      if (!whole && this.#codec.writesPlain) {
+        const part = await this.#fetchPart(block, start, end);
+        if (part !== undefined) return part ?? Buffer.alloc(end - start);
+      }
+      const bytes = await this.#fetch(block);
+      return bytes === null ? Buffer.alloc(end - start) : bytes.subarray(start, end);
+    });
+  }
+
+  /** BlockWorker: applies the patches and stores what comes of it; stores the block again where there are none. */
+  async writeBlock(block: number, patches: readonly Patch[]): Promise<void> {
+    const zeroes = patches.length > 0 && patches.every((patch) => patch.data === null);
+    const covered = coverBlock(patches, this.blockSizeBytes);
+    if (zeroes && this.#stateOf(block) === ABSENT) return;
+    if (zeroes && covered) return this.#remove(block);
+    const empty = await this.#places.run(async () => {
+      const base = covered || this.#stateOf(block) === ABSENT ? null : await this.#fetch(block);
+      if (base === null && (zeroes || patches.length === 0)) return false;
+      // Block 0 carries the volume's size, which may have changed although its bytes have not.
+      if (base !== null && block !== 0 && changeNothing(base, patches)) return false;
+      const image = composeBlock(base, patches, this.blockSizeBytes);
+      if (isAllZero(image)) return true;
+      await this.#put(block, image);
+      return false;
+    });
+    if (empty) await this.#remove(block);
+  }
+
+  #write(offset: number, data: Buffer): Promise<void> {
+    const writes: Promise<void>[] = [];
+    for (let at = 0; at < data.length; ) {
+      const block = Math.floor((offset + at) / this.blockSizeBytes);
+      const start = offset + at - block * this.blockSizeBytes;
+      const piece = data.subarray(at, at + this.blockSizeBytes - start);
+      writes.push(this.#queues.write(block, { start, length: piece.length, data: piece }));
+      at += piece.length;
+    }
+    return settleAll(writes);
+  }
+
+  /** What zeroing a range comes to: the parts of blocks at its ends, and the whole blocks between. */
+  #planZero(offset: number, length: number): ZeroPlan {
+    const { blockSizeBytes } = this;
+    const end = offset + length;
+    const firstWhole = Math.ceil(offset / blockSizeBytes);
+    const endWhole = Math.floor(end / blockSizeBytes);
+    const parts: { block: number; patch: Patch }[] = [];
+    const addPart = (from: number, to: number): void => {
+      const block = Math.floor(from / blockSizeBytes);
+      parts.push({ block, patch: { start: from - block * blockSizeBytes, length: to - from, data: null } });
+    };
+    if (firstWhole > endWhole) {
+      addPart(offset, end);
+      return { parts, firstWhole, endWhole: firstWhole, inTurns: false };
+    }
+    if (offset < firstWhole * blockSizeBytes) addPart(offset, firstWhole * blockSizeBytes);
+    if (endWhole * blockSizeBytes < end) addPart(endWhole * blockSizeBytes, end);
+    return { parts, firstWhole, endWhole, inTurns: this.#takesTurns(firstWhole, endWhole) };
+  }
+
+  #takesTurns(first: number, end: number): boolean {
+    if (end - first <= BLIND_DELETES_MAX) return false;
+    const states = this.#states;
+    return states === null || end - first - states.count(ABSENT, first, end) > BLIND_DELETES_MAX;
+  }
+
+  async #zero({ parts, firstWhole, endWhole, inTurns }: ZeroPlan): Promise<void> {
+    const edges = parts.map(({ block, patch }) => this.#queues.write(block, patch));
+    await settleAll([
+      ...edges,
+      inTurns ? this.#zeroInTurns(firstWhole, endWhole) : this.#zeroBlocks(this.#candidates(firstWhole, endWhole)),
+    ]);
+  }
+
+  async #zeroInTurns(first: number, end: number): Promise<void> {
+    if (this.#states === null) {
+      await this.#zeroBlocks(this.#queues.busyBlocks(first, end));
+      for await (const blocks of listBlocks(this.#store, this.#keys, first, end, this.#stop.signal))
+        await this.#zeroBlocks(blocks);
+      return;
+    }
+    if (this.#states.count(UNKNOWN, first, end) > BLIND_DELETES_MAX) await this.survey();
+    await this.#zeroBlocks(this.#queues.busyBlocks(first, end));
+    for (let at = first; at < end; ) {
+      const blocks: number[] = [];
+      while (blocks.length < ZERO_TURN_BLOCKS && at < end) {
+        at = this.#states.next(ABSENT, false, at, end);
+        if (at < end) blocks.push(at++);
+      }
+      await this.#zeroBlocks(blocks);
+    }
+  }
+
+  /** The blocks of [first, end) that may have an object now or once what is queued for them is done. */
+  #candidates(first: number, end: number): number[] {
+    const blocks = new Set(this.#queues.busyBlocks(first, end));
+    for (let at = first; at < end; at++) {
+      at = this.#states === null ? at : this.#states.next(ABSENT, false, at, end);
+      if (at < end) blocks.add(at);
+    }
+    return [...blocks];
+  }
+
+  #zeroBlocks(blocks: readonly number[]): Promise<void> {
+    const patch: Patch = { start: 0, length: this.blockSizeBytes, data: null };
+    return settleAll(blocks.map((block) => this.#queues.write(block, patch)));
+  }
+
+  async #deleteListed(first: number, end: number): Promise<void> {
+    for await (const blocks of listBlocks(this.#store, this.#keys, first, end, this.#stop.signal)) {
+      await settleAll(blocks.map((block) => this.#deletes.delete(this.#keys.keyOf(block))));
+    }
+  }
+
+  async #runSurvey(states: BlockStates): Promise<void> {
+    let blocksListed = 0;
+    this.#survey = { state: 'running', blocksListed };
+    try {
+      for await (const blocks of listBlocks(this.#store, this.#keys, 0, this.#blockCount, this.#stop.signal)) {
+        for (const block of blocks) states.noteListed(block);
+        blocksListed += blocks.length;
+        this.#survey = { state: 'running', blocksListed };
+      }
+      states.noteRestAbsent();
+      this.#survey = { state: 'done', blocksListed };
+      this.#log.debug('survey done', { blocksListed });
+    } catch (error) {
+      this.#survey = { state: 'failed', blocksListed };
+      if (!this.#stop.signal.aborted) this.#log.warn('survey failed', { error: describeError(error) });
+      throw error;
+    }
+  }
+
+  /** The block's bytes, or null where it has no object. */
+  async #fetch(block: number): Promise<Buffer | null> {
+    const object = await this.#store.get(this.#keys.keyOf(block));
+    this.#noteFound(block, object !== null);
+    return object === null ? null : this.#codec.decode(block, object);
+  }
+
+  /** A part of a block that is stored plain; null where it has no object, undefined where the whole is needed to tell. */
+  async #fetchPart(block: number, start: number, end: number): Promise<Buffer | null | undefined> {
+    const key = this.#keys.keyOf(block);
+    let object: ObjectData | null;
+    try {
+      object = await this.#store.get(key, { range: { offset: start, length: end - start } });
+    } catch (error) {
+      // A compressed block of a mixed volume may be shorter than where the part would begin.
+      if (error instanceof StorageError && error.code === 'INVALID') return undefined;
+      throw error;
+    }
+    this.#noteFound(block, object !== null);
+    if (object === null) return null;
+    const plain = (object.contentEncoding ?? '') === '' && object.sizeBytes === this.blockSizeBytes;
+    return plain ? object.body : undefined;
+  }
+
+  async #put(block: number, image: Buffer): Promise<void> {
+    const metadata =
+      block === 0 ? formatVolumeMetadata({ sizeBytes: this.sizeBytes, blockSizeBytes: this.blockSizeBytes }) : {};
+    const { body, headers } = await this.#codec.encode(block, image, metadata);
+    this.#states?.set(block, UNCERTAIN);
+    await this.#store.put(this.#keys.keyOf(block), body, { headers });
+    this.#states?.set(block, PRESENT);
+  }
+
+  async #remove(block: number): Promise<void> {
+    if (this.#stateOf(block) === ABSENT) return;
+    this.#states?.set(block, UNCERTAIN);
+    await this.#deletes.delete(this.#keys.keyOf(block));
+    this.#states?.set(block, ABSENT);
+  }
+
+  #stateOf(block: number): BlockState {
+    return this.#states?.get(block) ?? UNKNOWN;
+  }
+
+  /** No write of the block is under way: its queue has us at the head. */
+  #noteFound(block: number, found: boolean): void {
+    if (this.#states?.get(block) === UNKNOWN) this.#states.set(block, found ? PRESENT : ABSENT);
+  }
+}
+
+interface ZeroPlan {
+  readonly parts: readonly { readonly block: number; readonly patch: Patch }[];
+  readonly firstWhole: number;
+  readonly endWhole: number;
+  /** Too many blocks to queue at once: they are taken in turns, and requests behind wait. */
+  readonly inTurns: boolean;
+}
