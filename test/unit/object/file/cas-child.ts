@@ -5,13 +5,13 @@ import { FileObjectStore } from '../../../../src/object/file/file-object-store.t
 const [directory, key, count] = process.argv.slice(2);
 if (directory === undefined || key === undefined) throw new Error('usage: cas-child.ts DIRECTORY KEY COUNT');
 const store = await FileObjectStore.open(directory);
-process.stdout.write('started\n');
 for (let done = 0; done < Number(count); ) {
   const object = await store.get(key);
   if (object === null) throw new Error('the counter is gone');
   try {
     await store.put(key, Buffer.from(String(Number(object.body) + 1)), { ifMatch: object.etag });
     done += 1;
+    if (done === 1) process.stdout.write('working\n');
   } catch (error) {
     if (!isStorageError(error, 'CONFLICT')) throw error;
   }

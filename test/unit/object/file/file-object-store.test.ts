@@ -56,13 +56,9 @@ describe('FileObjectStore', () => {
     await assert.rejects(store.get('v/00'), (error) => rejectsWith('CORRUPT')(error) && String(error).includes(path));
     await put();
     await flipByte(path, 60);
-    for (const read of [
-      store.get('v/00'),
-      store.head('v/00'),
-      store.get('v/00', { range: { offset: 0, length: 1 } }),
-    ]) {
-      await assert.rejects(read, rejectsWith('CORRUPT'));
-    }
+    await assert.rejects(store.get('v/00'), rejectsWith('CORRUPT'));
+    await assert.rejects(store.head('v/00'), rejectsWith('CORRUPT'));
+    await assert.rejects(store.get('v/00', { range: { offset: 0, length: 1 } }), rejectsWith('CORRUPT'));
     assert.deepEqual(
       (await listAll(store, '')).map(({ key, etag }) => [key, etag]),
       [['v/00', 'damaged']],
