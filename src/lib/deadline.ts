@@ -1,0 +1,22 @@
+/** Giving up on something after a time. */
+import type { Clock } from './clock.ts';
+
+/** Runs `work` with a signal that aborts after `ms`, or as soon as `signal` does. */
+export async function withDeadline<T>(
+  clock: Clock,
+  ms: number,
+  work: (signal: AbortSignal) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  const timer = new AbortController();
+  const over = new AbortController();
+  clock.sleep(ms, timer.signal).then(
+    () => over.abort(new Error(`no answer within ${ms} ms`)),
+    () => {},
+  );
+  try {
+    return await work(signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]));
+  } finally {
+    timer.abort();
+  }
+}

@@ -1,0 +1,58 @@
+/** Which claims it takes to hold a volume, on the store at hand. */
+import type { Clock } from '../lib/clock.ts';
+import type { Log } from '../lib/log.ts';
+import type { ObjectStore } from '../object/object-store.ts';
+import type { Claim, Claimant } from './claim.ts';
+import { LeaseClaim, TAKE_OVER_WAIT_SHARE } from './lease-claim.ts';
+import { SHARED_DISK_TOKEN, tokenOf } from './mounted-token.ts';
+import { TokenClaim } from './token-claim.ts';
+import { volumeKeys } from './volume-keys.ts';
+
+/** What the store does with conditional PUTs; some answer 200 and ignore the condition. */
+export interface ConditionalPuts {
+  readonly ifNoneMatch: boolean;
+  readonly ifMatch: boolean;
+}
+
+export interface ClaimsOptions {
+  readonly store: ObjectStore;
+  readonly prefix: string;
+  readonly sharedDisk: boolean;
+  readonly claimant: Claimant;
+  readonly conditionalPuts: ConditionalPuts;
+  readonly durationMs: number;
+  readonly takeOver: boolean;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/**
+ * A lease and s3backer's token where the store honours conditions: the lease keeps other appliances out, the token
+ * s3backer. The token alone where it does not, which two writers that start at the same moment can both miss; and on a
+ * shared disk, where it says no more than that.
+ */
+export function makeClaims(options: ClaimsOptions): readonly Claim[] {
+  const { store, prefix, claimant, conditionalPuts, durationMs, log } = options;
+  const keys = volumeKeys(prefix);
+  const token = options.sharedDisk ? SHARED_DISK_TOKEN : tokenOf(claimant.instance, prefix);
+  const leased = !options.sharedDisk && conditionalPuts.ifMatch && conditionalPuts.ifNoneMatch;
+  const lease = leased ? new LeaseClaim({ ...options, key: keys.lease, token }) : null;
+  if (lease === null && !options.sharedDisk) {
+    log.warn(
+      'the store does not honour conditional PUTs: two appliances that start at once could both take the volume',
+      {
+        store: store.description,
+      },
+    );
+  }
+  const tokenClaim = new TokenClaim({
+    ...options,
+    key: keys.token,
+    token,
+    stale: () => [lease?.previousToken ?? null],
+    // Under a lease of our own nobody but s3backer can be writing, and it does not watch its token.
+    takeOverWaitMs: lease === null ? durationMs * TAKE_OVER_WAIT_SHARE : 0,
+    conditional: conditionalPuts.ifNoneMatch,
+  });
+  return lease === null ? [tokenClaim] : [lease, tokenClaim];
+}

@@ -1,0 +1,67 @@
+/** Deleting a volume from its bucket. */
+
+import { BLOCK_COUNT_MAX, BlockKeys } from '../layout/blocks/block-keys.ts';
+import { StorageError } from '../lib/errors.ts';
+import { DELETE_KEYS_MAX, type ObjectStore } from '../object/object-store.ts';
+import { FencedObjectStore } from './fenced-object-store.ts';
+import { inspectVolume } from './inspect.ts';
+import { holdVolume, type OpenOptions, type VolumeEnvironment } from './open-volume.ts';
+import { volumeKeys } from './volume-keys.ts';
+import type { VolumeOptions } from './volume-options.ts';
+import { writeRecord } from './volume-record.ts';
+
+/**
+ * Deletes every object of the volume and no other; returns how many there were. Needs no password. An erase that was
+ * interrupted leaves a record that says so, and can be run again. NOT_FOUND where there is no volume.
+ */
+export async function eraseVolume(
+  volume: VolumeOptions,
+  environment: VolumeEnvironment,
+  options: Pick<OpenOptions, 'takeOver' | 'signal' | 'onLost'>,
+  onProgress: (deletedObjects: number) => void,
+): Promise<number> {
+  const { signal } = options;
+  const { record, sampleBlock, blockHashPrefix } = await inspectVolume(
+    environment.store,
+    volume.prefix,
+    volume.blockHashPrefix,
+    signal,
+  );
+  if (record === null && sampleBlock === null)
+    throw new StorageError('NOT_FOUND', `there is no volume at ${volume.url}`);
+  const hold = await holdVolume(volume, environment, options);
+  let erased = false;
+  try {
+    const store = new FencedObjectStore(environment.store, hold);
+    const keys = volumeKeys(volume.prefix);
+    if (record !== null) await writeRecord(store, keys.record, { ...record, erasing: true });
+    const blockKeys = new BlockKeys(volume.prefix, record?.blockHashPrefix ?? blockHashPrefix ?? false);
+    let deleted = await deleteBlocks(store, blockKeys, signal, onProgress);
+    if (record !== null) {
+      await store.delete([keys.record], { signal });
+      deleted += 1;
+    }
+    erased = true;
+    return deleted;
+  } finally {
+    await hold.release({ erase: erased });
+  }
+}
+
+async function deleteBlocks(
+  store: ObjectStore,
+  blockKeys: BlockKeys,
+  signal: AbortSignal,
+  onProgress: (deletedObjects: number) => void,
+): Promise<number> {
+  let deleted = 0;
+  for await (const page of store.list(blockKeys.prefix, { signal })) {
+    const blocks = page.map(({ key }) => key).filter((key) => blockKeys.blockOf(key, BLOCK_COUNT_MAX) !== null);
+    for (let at = 0; at < blocks.length; at += DELETE_KEYS_MAX) {
+      await store.delete(blocks.slice(at, at + DELETE_KEYS_MAX), { signal });
+    }
+    deleted += blocks.length;
+    onProgress(deleted);
+  }
+  return deleted;
+}

@@ -1,0 +1,73 @@
+/** Lets writes through only while the volume is ours. */
+import { isStorageError } from '../lib/errors.ts';
+import type {
+  GetOptions,
+  ListedObject,
+  ListOptions,
+  ObjectData,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+  PutResult,
+  RequestOptions,
+} from '../object/object-store.ts';
+import type { Fence } from './fence.ts';
+
+/**
+ * A write waits while the lease has lapsed, is cut off when it lapses under way, and is made again once the lease is known
+ * to be still ours: a PUT of a block and a DELETE may be repeated. After another writer has taken the volume it rejects
+ * with FENCED. Reads pass: who may read stale bytes is for the device to say.
+ */
+export class FencedObjectStore implements ObjectStore {
+  readonly #inner: ObjectStore;
+  readonly #fence: Fence;
+
+  constructor(inner: ObjectStore, fence: Fence) {
+    this.#inner = inner;
+    this.#fence = fence;
+  }
+
+  get description(): string {
+    return this.#inner.description;
+  }
+
+  get bucket(): string {
+    return this.#inner.bucket;
+  }
+
+  get(key: string, options?: GetOptions): Promise<ObjectData | null> {
+    return this.#inner.get(key, options);
+  }
+
+  head(key: string, options?: RequestOptions): Promise<ObjectInfo | null> {
+    return this.#inner.head(key, options);
+  }
+
+  put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
+    return this.#whilePermitted(options.signal, (signal) => this.#inner.put(key, body, { ...options, signal }));
+  }
+
+  delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {
+    return this.#whilePermitted(options.signal, (signal) => this.#inner.delete(keys, { ...options, signal }));
+  }
+
+  list(prefix: string, options?: ListOptions): AsyncIterable<readonly ListedObject[]> {
+    return this.#inner.list(prefix, options);
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+
+  async #whilePermitted<T>(caller: AbortSignal | undefined, write: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    for (;;) {
+      if (!this.#fence.valid) await this.#fence.permitted();
+      const { lapse } = this.#fence;
+      try {
+        return await write(caller === undefined ? lapse : AbortSignal.any([lapse, caller]));
+      } catch (error) {
+        if (!isStorageError(error, 'CANCELLED') || !lapse.aborted || caller?.aborted) throw error;
+      }
+    }
+  }
+}

@@ -1,0 +1,144 @@
+/** Settles what a volume is from what the bucket holds and what the configuration says. */
+import { randomUUID } from 'node:crypto';
+import { BLOCK_COUNT_MAX } from '../layout/blocks/block-keys.ts';
+import { StorageError } from '../lib/errors.ts';
+import { formatSize } from '../lib/units.ts';
+import type { Inspection } from './inspect.ts';
+import type { VolumeOptions } from './volume-options.ts';
+import type { VolumeRecord } from './volume-record.ts';
+
+export const BLOCK_SIZE_DEFAULT_BYTES = 1024 * 1024;
+
+export interface Identity {
+  /** As it is, or as it will be once it has been created or adopted; `encryption` is settled separately. */
+  readonly record: VolumeRecord;
+  /** `ours`: has a record. `s3backer`: has none, only blocks. `new`: the prefix is empty. */
+  readonly origin: 'ours' | 's3backer' | 'new';
+  /** The record in the bucket says something else, and is to be written. */
+  readonly stale: boolean;
+}
+
+/**
+ * NOT_FOUND where there is no volume and none is to be made; INVALID where the prefix holds something else, or where the
+ * configured sizes are not the volume's.
+ */
+export function settleIdentity(
+  volume: VolumeOptions,
+  found: Inspection,
+  now: Date,
+  create: { readonly force: boolean } | null,
+): Identity {
+  if (found.record !== null) return fromRecord(volume, found.record, found);
+  if (found.sampleBlock !== null) return fromBlocks(volume, found, now);
+  if (create === null) throw notFound(volume, 'there is no volume at');
+  return { record: freshRecord(volume, found, now, create.force), origin: 'new', stale: true };
+}
+
+function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspection): Identity {
+  if (record.erasing) {
+    throw new StorageError(
+      'INVALID',
+      `volume ${volume.name} at ${volume.url} is half erased: run "bucketdisk erase ${volume.name}" again`,
+    );
+  }
+  const { metadata } = found;
+  let { sizeBytes } = record;
+  if (metadata !== null) {
+    if (metadata.blockSizeBytes !== record.blockSizeBytes) {
+      throw new StorageError(
+        'CORRUPT',
+        `volume ${volume.name}: block 0 says blocks of ${metadata.blockSizeBytes} bytes, the volume's record ${record.blockSizeBytes}`,
+      );
+    }
+    // Either a resize of ours got as far as block 0, or s3backer has resized the volume since: in both, block 0 is newer.
+    // Block 0 with the old size under a resize that has begun means that it got nowhere.
+    sizeBytes = metadata.sizeBytes;
+  }
+  checkConfigured(volume, sizeBytes, record.blockSizeBytes);
+  return {
+    record: { ...record, sizeBytes, resizeToBytes: null },
+    origin: 'ours',
+    stale: sizeBytes !== record.sizeBytes || record.resizeToBytes !== null,
+  };
+}
+
+function fromBlocks(volume: VolumeOptions, found: Inspection, now: Date): Identity {
+  const sizeBytes = found.metadata?.sizeBytes ?? volume.sizeBytes;
+  const blockSizeBytes = found.metadata?.blockSizeBytes ?? volume.blockSizeBytes;
+  if (sizeBytes === null || blockSizeBytes === null) {
+    throw new StorageError(
+      'INVALID',
+      `volume ${volume.name} at ${volume.url} has blocks, but none that tells its size: set its size and blockSize as it was made`,
+    );
+  }
+  checkConfigured(volume, sizeBytes, blockSizeBytes);
+  checkGeometry(volume, sizeBytes, blockSizeBytes);
+  return {
+    record: newRecord(sizeBytes, blockSizeBytes, found.blockHashPrefix ?? false, now),
+    origin: 's3backer',
+    stale: true,
+  };
+}
+
+function freshRecord(volume: VolumeOptions, found: Inspection, now: Date, force: boolean): VolumeRecord {
+  if (found.foreignKey !== null && !force) {
+    throw new StorageError(
+      'INVALID',
+      `${volume.url} is not empty and holds no volume (it has the key "${found.foreignKey}"): choose another place, or create the volume with --force`,
+    );
+  }
+  if (volume.readOnly) throw notFound(volume, 'a read-only volume is not created, and there is none at');
+  if (volume.sizeBytes === null) throw notFound(volume, 'set a size to create one: there is no volume at');
+  const blockSizeBytes = volume.blockSizeBytes ?? BLOCK_SIZE_DEFAULT_BYTES;
+  checkGeometry(volume, volume.sizeBytes, blockSizeBytes);
+  return newRecord(volume.sizeBytes, blockSizeBytes, volume.blockHashPrefix ?? false, now);
+}
+
+function newRecord(sizeBytes: number, blockSizeBytes: number, blockHashPrefix: boolean, now: Date): VolumeRecord {
+  return {
+    volumeId: randomUUID(),
+    createdAt: now.toISOString(),
+    layout: 'blocks',
+    sizeBytes,
+    blockSizeBytes,
+    blockHashPrefix,
+    encryption: null,
+    resizeToBytes: null,
+    erasing: false,
+  };
+}
+
+/** What the format allows. Also used for a new size. */
+export function checkGeometry(volume: { readonly name: string }, sizeBytes: number, blockSizeBytes: number): void {
+  const fault =
+    sizeBytes <= 0 || !Number.isSafeInteger(sizeBytes)
+      ? 'is not a size a volume can have'
+      : sizeBytes % blockSizeBytes !== 0
+        ? `is not a multiple of the block size, ${formatSize(blockSizeBytes)}`
+        : sizeBytes / blockSizeBytes > BLOCK_COUNT_MAX
+          ? `needs more than 2^32 blocks of ${formatSize(blockSizeBytes)}: use larger blocks`
+          : null;
+  if (fault !== null) throw new StorageError('INVALID', `volume ${volume.name}: ${formatSize(sizeBytes)} ${fault}`);
+}
+
+function checkConfigured(volume: VolumeOptions, sizeBytes: number, blockSizeBytes: number): void {
+  const { name } = volume;
+  if (volume.sizeBytes !== null && volume.sizeBytes !== sizeBytes) {
+    throw new StorageError(
+      'INVALID',
+      `volume ${name} at ${volume.url} is ${formatSize(sizeBytes)}, but the configuration says ${formatSize(volume.sizeBytes)}. ` +
+        `To change the volume, run "bucketdisk resize ${name} ${formatSize(volume.sizeBytes)}"; else correct volumes.${name}.size`,
+    );
+  }
+  if (volume.blockSizeBytes !== null && volume.blockSizeBytes !== blockSizeBytes) {
+    throw new StorageError(
+      'INVALID',
+      `volume ${name} at ${volume.url} has blocks of ${formatSize(blockSizeBytes)}, but the configuration says ` +
+        `${formatSize(volume.blockSizeBytes)}. The block size cannot be changed: correct volumes.${name}.blockSize`,
+    );
+  }
+}
+
+function notFound(volume: VolumeOptions, why: string): StorageError {
+  return new StorageError('NOT_FOUND', `volume ${volume.name}: ${why} ${volume.url}`);
+}

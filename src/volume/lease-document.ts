@@ -1,0 +1,66 @@
+/** The lease object's body. */
+import { StorageError } from '../lib/errors.ts';
+import type { ObjectData } from '../object/object-store.ts';
+
+const FORMAT = 'bucketdisk-lease';
+const VERSION = 1;
+
+export interface LeaseDocument {
+  /** A nonce of one holding: tells our own renewals from everybody else's. */
+  readonly holder: string;
+  readonly instance: string;
+  readonly host: string;
+  readonly pid: number;
+  /** Counts the holders. */
+  readonly epoch: number;
+  /** Counts the renewals of this holder. */
+  readonly renewal: number;
+  /** ISO 8601, by the holder's clock: for people only. */
+  readonly renewedAt: string;
+  readonly durationMs: number;
+  /** The value of the s3backer token the holder has set. */
+  readonly token: string;
+  /** The holder has given it up. */
+  readonly released: boolean;
+}
+
+export function formatLease(document: LeaseDocument): Buffer {
+  return Buffer.from(`${JSON.stringify({ format: FORMAT, version: VERSION, ...document }, null, 2)}\n`);
+}
+
+/** INVALID where it is not a lease this version understands: then somebody has to look, and nobody may write. */
+export function parseLease(object: ObjectData): LeaseDocument {
+  let value: Partial<LeaseDocument> & { format?: unknown; version?: unknown };
+  try {
+    value = JSON.parse(object.body.toString('utf8'));
+  } catch (cause) {
+    throw notOurs(object.key, cause);
+  }
+  const { holder, instance, host, pid, epoch, renewal, renewedAt, durationMs, token, released } = value ?? {};
+  const sound =
+    value?.format === FORMAT &&
+    value.version === VERSION &&
+    typeof holder === 'string' &&
+    typeof instance === 'string' &&
+    typeof host === 'string' &&
+    typeof pid === 'number' &&
+    typeof epoch === 'number' &&
+    typeof renewal === 'number' &&
+    typeof renewedAt === 'string' &&
+    typeof durationMs === 'number' &&
+    durationMs > 0 &&
+    typeof token === 'string' &&
+    typeof released === 'boolean';
+  if (!sound) throw notOurs(object.key);
+  return { holder, instance, host, pid, epoch, renewal, renewedAt, durationMs, token, released };
+}
+
+function notOurs(key: string, cause?: unknown): StorageError {
+  return new StorageError(
+    'INVALID',
+    `the object ${key} is not a lease that this version understands; delete it if no other appliance uses the volume`,
+    {
+      cause,
+    },
+  );
+}

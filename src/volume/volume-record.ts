@@ -1,0 +1,109 @@
+/**
+ * The volume's own record: a small object that keeps what s3backer's format keeps only in block 0, and loses when that
+ * block becomes all zero, or does not keep at all.
+ */
+import { StorageError } from '../lib/errors.ts';
+import type { ObjectData, ObjectStore } from '../object/object-store.ts';
+
+const FORMAT = 'bucketdisk-volume';
+const VERSION = 1;
+
+export interface EncryptionRecord {
+  readonly cipher: string;
+  readonly keyLengthBytes: number;
+  /** What the keys were derived with, so that a copy of the bucket under another name still opens. */
+  readonly salt: string;
+  /** Tells whether a password is the right one. */
+  readonly keyCheck: string;
+}
+
+export interface VolumeRecord {
+  readonly volumeId: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  readonly layout: 'blocks';
+  readonly sizeBytes: number;
+  readonly blockSizeBytes: number;
+  readonly blockHashPrefix: boolean;
+  readonly encryption: EncryptionRecord | null;
+  /** A resize to this size has begun and not ended. */
+  readonly resizeToBytes: number | null;
+  /** An erase has begun: the volume is of no use any more. */
+  readonly erasing: boolean;
+}
+
+export function formatRecord(record: VolumeRecord): Buffer {
+  return Buffer.from(`${JSON.stringify({ format: FORMAT, version: VERSION, ...record }, null, 2)}\n`);
+}
+
+/** CORRUPT where it is no record; UNSUPPORTED where a later version wrote it. */
+export function parseRecord(object: ObjectData): VolumeRecord {
+  let value: Partial<VolumeRecord> & { format?: unknown; version?: unknown };
+  try {
+    value = JSON.parse(object.body.toString('utf8')) ?? {};
+  } catch (cause) {
+    throw new StorageError('CORRUPT', `the volume record ${object.key} is not JSON`, { cause });
+  }
+  if (value.format !== FORMAT) throw new StorageError('CORRUPT', `the object ${object.key} is not a volume record`);
+  if (value.version !== VERSION || value.layout !== 'blocks') {
+    throw new StorageError(
+      'UNSUPPORTED',
+      `the volume record ${object.key} is of a later version of bucketdisk: use that one`,
+    );
+  }
+  const {
+    volumeId,
+    createdAt,
+    layout,
+    sizeBytes,
+    blockSizeBytes,
+    blockHashPrefix,
+    encryption,
+    resizeToBytes,
+    erasing,
+  } = value;
+  const sound =
+    typeof volumeId === 'string' &&
+    typeof createdAt === 'string' &&
+    isSize(sizeBytes) &&
+    isSize(blockSizeBytes) &&
+    sizeBytes % blockSizeBytes === 0 &&
+    typeof blockHashPrefix === 'boolean' &&
+    isEncryption(encryption) &&
+    (resizeToBytes === null || (isSize(resizeToBytes) && resizeToBytes % blockSizeBytes === 0)) &&
+    typeof erasing === 'boolean';
+  if (!sound) throw new StorageError('CORRUPT', `the volume record ${object.key} is damaged`);
+  return {
+    volumeId,
+    createdAt,
+    layout,
+    sizeBytes,
+    blockSizeBytes,
+    blockHashPrefix,
+    encryption,
+    resizeToBytes,
+    erasing,
+  };
+}
+
+export async function readRecord(store: ObjectStore, key: string, signal: AbortSignal): Promise<VolumeRecord | null> {
+  const object = await store.get(key, { signal });
+  return object === null ? null : parseRecord(object);
+}
+
+export async function writeRecord(store: ObjectStore, key: string, record: VolumeRecord): Promise<void> {
+  await store.put(key, formatRecord(record), { headers: { contentType: 'application/json' } });
+}
+
+function isSize(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0;
+}
+
+function isEncryption(value: unknown): value is EncryptionRecord | null {
+  if (value === null) return true;
+  if (typeof value !== 'object' || value === undefined) return false;
+  const { cipher, keyLengthBytes, salt, keyCheck } = value as Partial<EncryptionRecord>;
+  return (
+    typeof cipher === 'string' && isSize(keyLengthBytes) && typeof salt === 'string' && typeof keyCheck === 'string'
+  );
+}

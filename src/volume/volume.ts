@@ -1,0 +1,114 @@
+/** An open volume: its device for those who serve it, and what can be done with it while it is open. */
+
+import type { BlocksLayout, SurveyStatus } from '../layout/blocks/blocks-layout.ts';
+import { StorageError } from '../lib/errors.ts';
+import { formatSize } from '../lib/units.ts';
+import type { ObjectStore } from '../object/object-store.ts';
+import type { BlockDevice } from './block-device.ts';
+import type { Hold } from './hold.ts';
+import { checkGeometry } from './identity.ts';
+import { volumeKeys } from './volume-keys.ts';
+import type { VolumeOptions } from './volume-options.ts';
+import { type VolumeRecord, writeRecord } from './volume-record.ts';
+
+export interface VolumeParts {
+  readonly options: VolumeOptions;
+  readonly record: VolumeRecord;
+  readonly layout: BlocksLayout;
+  readonly device: BlockDevice;
+  /** Null where the volume is only read. */
+  readonly hold: Hold | null;
+  /** Fenced where the volume is held. */
+  readonly store: ObjectStore;
+}
+
+export class Volume {
+  readonly options: VolumeOptions;
+  readonly device: BlockDevice;
+  readonly #layout: BlocksLayout;
+  readonly #hold: Hold | null;
+  readonly #store: ObjectStore;
+  #record: VolumeRecord;
+  #resizing = false;
+
+  constructor(parts: VolumeParts) {
+    this.options = parts.options;
+    this.device = parts.device;
+    this.#record = parts.record;
+    this.#layout = parts.layout;
+    this.#hold = parts.hold;
+    this.#store = parts.store;
+  }
+
+  get name(): string {
+    return this.options.name;
+  }
+
+  get record(): VolumeRecord {
+    return this.#record;
+  }
+
+  get survey(): SurveyStatus {
+    return this.#layout.surveyStatus;
+  }
+
+  get storedBlocks(): number | null {
+    return this.#layout.storedBlocks;
+  }
+
+  /** Null where the volume is not held but only read. */
+  get confirmedAgoMs(): number | null {
+    return this.#hold?.confirmedAgoMs ?? null;
+  }
+
+  /** Why another writer has it now, or null. */
+  get lost(): StorageError | null {
+    return this.#hold?.lost ?? null;
+  }
+
+  /**
+   * Changes the size. Crash-safe: until block 0 and the record both say so the volume has its old size. The caller sees to
+   * it that nobody uses what a smaller size cuts off. INVALID for a size the format cannot have, or a smaller one without
+   * `force`.
+   */
+  async resize(sizeBytes: number, { force }: { readonly force: boolean }): Promise<void> {
+    const { name, readOnly } = this.options;
+    const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
+    if (readOnly) throw new StorageError('READ_ONLY', `volume ${name} is read-only`);
+    if (this.options.sharedDisk)
+      throw new StorageError(
+        'UNSUPPORTED',
+        `volume ${name} is a shared disk: stop everybody and resize it without sharedDisk`,
+      );
+    checkGeometry(this.options, sizeBytes, blockSizeBytes);
+    if (sizeBytes === oldSizeBytes) return;
+    if (sizeBytes < oldSizeBytes && !force) {
+      throw new StorageError(
+        'INVALID',
+        `volume ${name} is ${formatSize(oldSizeBytes)}: making it ${formatSize(sizeBytes)} deletes everything beyond that for good. ` +
+          'Shrink the filesystem in it first, then use --force',
+      );
+    }
+    if (this.#resizing) throw new StorageError('CONFLICT', `volume ${name} is being resized already`);
+    this.#resizing = true;
+    try {
+      await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });
+      await this.#layout.resize(sizeBytes);
+      await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null });
+      if (sizeBytes < oldSizeBytes) await this.#layout.discardBeyondEnd(oldSizeBytes / blockSizeBytes);
+    } finally {
+      this.#resizing = false;
+    }
+  }
+
+  /** Finishes what is under way and gives the volume up. */
+  async close(): Promise<void> {
+    await this.device.close();
+    await this.#hold?.release();
+  }
+
+  async #writeRecord(record: VolumeRecord): Promise<void> {
+    await writeRecord(this.#store, volumeKeys(this.options.prefix).record, record);
+    this.#record = record;
+  }
+}

@@ -1,0 +1,119 @@
+/** A volume without a cache: every write is in the bucket before it is answered. */
+
+import type { BatchExtent, Layout } from '../layout/layout.ts';
+import { StorageError } from '../lib/errors.ts';
+import { settleAll } from '../lib/settle.ts';
+import type { BlockDevice, DeviceExtent, Geometry, WriteOptions, ZeroOptions } from './block-device.ts';
+import type { Fence } from './fence.ts';
+
+/** Larger requests are for clients to split. */
+const REQUEST_MAX_BYTES = 32 * 1024 * 1024;
+/** The smallest unit that filesystems care for. */
+const SECTOR_BYTES = 512;
+const PAGE_BYTES = 4096;
+
+export interface WriteThroughDeviceOptions {
+  readonly layout: Layout;
+  readonly fence: Fence;
+  readonly readOnly: boolean;
+}
+
+export class WriteThroughDevice implements BlockDevice {
+  readonly #layout: Layout;
+  readonly #fence: Fence;
+  readonly #readOnly: boolean;
+  /** Writes that have not been answered. Each of them is bounded by the request it answers. */
+  readonly #writing = new Set<Promise<void>>();
+  #closed = false;
+
+  constructor({ layout, fence, readOnly }: WriteThroughDeviceOptions) {
+    this.#layout = layout;
+    this.#fence = fence;
+    this.#readOnly = readOnly;
+  }
+
+  get geometry(): Geometry {
+    const { sizeBytes, blockSizeBytes } = this.#layout;
+    return {
+      sizeBytes,
+      blockSizeMinBytes: Math.min(SECTOR_BYTES, blockSizeBytes),
+      blockSizePreferredBytes: Math.max(PAGE_BYTES, Math.min(blockSizeBytes, REQUEST_MAX_BYTES)),
+      blockSizeMaxBytes: REQUEST_MAX_BYTES,
+      readOnly: this.#readOnly,
+    };
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    this.#checkOpen();
+    const bytes = length === 0 ? Buffer.alloc(0) : await this.#layout.read(offset, length);
+    await this.#ours();
+    return bytes;
+  }
+
+  write(offset: number, data: Buffer, _options: WriteOptions): Promise<void> {
+    return this.#commit(data.length === 0 ? [] : [{ offset, data }]);
+  }
+
+  async zero(offset: number, length: number, { fastOnly }: ZeroOptions): Promise<void> {
+    if (fastOnly && !this.#layout.zeroesFast(offset, length)) {
+      throw new StorageError(
+        'UNSUPPORTED',
+        'the range does not begin and end with a block: zeroing it is not faster than writing',
+      );
+    }
+    // Holes even where `mayTrim` is false: a block of zeros has no object in this format, so there is no space to keep.
+    await this.#commit(length === 0 ? [] : [{ offset, zeroLength: length }]);
+  }
+
+  trim(offset: number, length: number, _options: WriteOptions): Promise<void> {
+    return this.#commit(length === 0 ? [] : [{ offset, zeroLength: length }]);
+  }
+
+  /** Waits for the writes that are under way; answered ones are in the bucket already. Fails where one of those fails. */
+  async flush(): Promise<void> {
+    await settleAll([...this.#writing]);
+    await this.#ours();
+  }
+
+  async extents(offset: number, length: number): Promise<DeviceExtent[]> {
+    this.#checkOpen();
+    const extents = await this.#layout.extents(offset, length);
+    await this.#ours();
+    return extents;
+  }
+
+  /** There is no cache to read ahead into. */
+  prefetch(_offset: number, _length: number): void {}
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled([...this.#writing]);
+    await this.#layout.close();
+  }
+
+  /**
+   * Once another writer may have the volume, what is remembered of its blocks may be wrong: nothing is answered until we
+   * know that it is still ours. Asked after the work and not before: a volume that is ours then was ours all along, and
+   * requests reach the layout in the order they are made.
+   */
+  async #ours(): Promise<void> {
+    if (!this.#fence.valid) await this.#fence.permitted();
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new StorageError('CANCELLED', 'the volume is closed');
+  }
+
+  async #commit(extents: readonly BatchExtent[]): Promise<void> {
+    if (this.#readOnly) throw new StorageError('READ_ONLY', 'the volume is read-only');
+    this.#checkOpen();
+    const writing = this.#layout.commit({ extents });
+    this.#writing.add(writing);
+    try {
+      await writing;
+    } finally {
+      this.#writing.delete(writing);
+    }
+    await this.#ours();
+  }
+}
