@@ -1,0 +1,127 @@
+/**
+ * `npm test`: gets the tools, then runs the test files under test/unit, test/conformance and test/interop, and tells at the
+ * end what was skipped and why. Arguments narrow it: `npm test -- unit`, `npm test -- unit/nbd interop/qemu`.
+ */
+import { globSync, readFileSync } from 'node:fs';
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { finished } from 'node:stream/promises';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { fileURLToPath } from 'node:url';
+import { CEPH_STATE_ENV, CEPH_TOOLS, type CephState, startCeph } from './support/ceph-cluster.ts';
+import type { Lifetime } from './support/cleanup.ts';
+import { installTools } from './support/install-tools.ts';
+import { missingTools } from './support/tools.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const SUITES = ['unit', 'conformance', 'interop'];
+/** The machine may have two cores, and many a test waits for other processes. */
+const CONCURRENCY = 2;
+/** A file that takes longer is ended. */
+const FILE_TIMEOUT_MS = 10 * 60_000;
+const NODE_MAJOR_MIN = 24;
+
+interface Skipped {
+  readonly file: string;
+  readonly name: string;
+  readonly reason: string;
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** The files whose path begins with, or holds, one of the patterns; all of them without patterns. */
+function selectFiles(patterns: readonly string[]): string[] {
+  const all = SUITES.flatMap((suite) => globSync(`test/${suite}/**/*.test.ts`, { cwd: ROOT })).sort();
+  if (patterns.length === 0) return all;
+  return all.filter((file) =>
+    patterns.some(
+      (pattern) => file.startsWith(`test/${pattern.replace(/^(\.\/)?test\//, '')}`) || file.includes(pattern),
+    ),
+  );
+}
+
+/**
+ * Starts the gateway that the files share, beside the first of them, and tells of it in a file. `settled`: it is up, or has
+ * failed; ending it before that would miss what it starts last.
+ */
+async function offerCeph(lifetime: Lifetime): Promise<{ settled: Promise<void> }> {
+  if (process.getuid?.() !== 0 || missingTools(CEPH_TOOLS).length > 0) return { settled: Promise.resolve() };
+  const dir = await mkdtemp(join(tmpdir(), 'bucketdisk-run-'));
+  lifetime.after(() => rm(dir, { recursive: true, force: true }));
+  const stateFile = join(dir, 'ceph.json');
+  process.env[CEPH_STATE_ENV] = stateFile;
+  const announce = async (state: CephState): Promise<void> => {
+    // Whole or not at all: the readers look for it all the time.
+    await writeFile(`${stateFile}.new`, JSON.stringify(state));
+    await rename(`${stateFile}.new`, stateFile);
+  };
+  const started = startCeph(lifetime).then(
+    ({ address }) => announce(address),
+    (error: unknown) => announce({ error: String(error) }),
+  );
+  return { settled: started };
+}
+
+/** Runs the files; resolves with whether all passed. */
+async function runFiles(files: readonly string[], skipped: Skipped[], signal: AbortSignal): Promise<boolean> {
+  let passed = true;
+  const stream = run({
+    files: files.map((file) => join(ROOT, file)),
+    concurrency: CONCURRENCY,
+    timeout: FILE_TIMEOUT_MS,
+    signal,
+  });
+  stream.on('test:fail', ({ todo }) => {
+    if (todo === undefined || todo === false) passed = false;
+  });
+  stream.on('test:pass', ({ skip, name, file = '' }) => {
+    if (skip === undefined || skip === false) return;
+    skipped.push({ file: file.replace(ROOT, ''), name, reason: typeof skip === 'string' ? skip : 'no reason given' });
+  });
+  const output = stream.compose(new spec());
+  output.pipe(process.stdout, { end: false });
+  await finished(output);
+  return passed;
+}
+
+async function main(patterns: readonly string[]): Promise<number> {
+  const files = selectFiles(patterns);
+  if (files.length === 0) {
+    say(`no test file matches ${patterns.join(' ')}`);
+    return 1;
+  }
+  const ends: (() => void | Promise<void>)[] = [];
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  const skipped: Skipped[] = [];
+  let ceph = { settled: Promise.resolve() };
+  const unitOnly = files.every((file) => file.startsWith('test/unit/'));
+  try {
+    if (!unitOnly) {
+      const missing = await installTools(say);
+      if (missing.length > 0) say(`not installed, and what needs it is skipped: ${missing.join(', ')}`);
+    }
+    const usesCeph = files.some((file) => readFileSync(join(ROOT, file), 'utf8').includes('support/ceph.ts'));
+    if (usesCeph) ceph = await offerCeph({ after: (end) => void ends.push(end), ownsSignals: true });
+    const passed = await runFiles(files, skipped, stop.signal);
+    if (skipped.length > 0) say(`\nskipped (${skipped.length}):`);
+    for (const { file, name, reason } of skipped) say(`  ${file}: ${name}: ${reason}`);
+    return passed && !stop.signal.aborted ? 0 : 1;
+  } finally {
+    await ceph.settled;
+    for (let end = ends.pop(); end !== undefined; end = ends.pop()) await end();
+  }
+}
+
+if (Number(process.versions.node.split('.')[0]) < NODE_MAJOR_MIN) {
+  say(
+    `the tests need Node ${NODE_MAJOR_MIN} or newer, this is ${process.version}: npm install brings it, npm test uses it`,
+  );
+  process.exitCode = 1;
+} else {
+  process.exitCode = await main(process.argv.slice(2));
+}
