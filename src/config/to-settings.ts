@@ -1,0 +1,90 @@
+/** From values as they are spelled to the typed `Settings`, with the checks that need more than one value. */
+import { resolve } from 'node:path';
+import { parseDuration, parseRate, parseSize } from '../lib/units.ts';
+import { parseListenAddress } from './listen-address.ts';
+import type { SpelledRoot } from './schema.ts';
+import type { Settings, StoreCredentials, StoreSettings } from './settings.ts';
+import { formatStoreUrl, parseStoreUrl } from './store-url.ts';
+
+/** Reports what is wrong with the setting at `path`. */
+export type Report = (path: string, message: string) => void;
+
+/** Paths of unix sockets are kept in 108 bytes, of which the last is a NUL (unix(7)). */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+/** Everything but the volumes. Relative paths are taken from `cwd`. */
+export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): Omit<Settings, 'volumes'> {
+  const { cache, nbd, lease, shutdown, log } = spelled;
+  const socket = nbd.socket === null ? null : resolve(cwd, nbd.socket);
+  if (socket !== null && Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
+    report('nbd.socket', `${socket} is too long for a unix socket: at most ${SOCKET_PATH_BYTES_MAX} bytes`);
+  }
+  if (socket === null && nbd.listen.length === 0) {
+    report('nbd.listen', 'nothing to listen on: give an address here or a path in nbd.socket');
+  }
+  const inFlightBytesPerConnectionMax = parseSize(nbd.inFlightPerConnection);
+  const inFlightBytesMax = parseSize(nbd.inFlight);
+  if (inFlightBytesPerConnectionMax > inFlightBytesMax) {
+    report('nbd.inFlightPerConnection', `more than nbd.inFlight, which is ${nbd.inFlight}`);
+  }
+  return {
+    store: storeSettings(spelled.store, cwd, report),
+    cache: { dir: resolve(cwd, cache.dir), sizeBytes: 0 },
+    nbd: {
+      listen: nbd.listen.map(parseListenAddress),
+      socket,
+      connectionsMax: nbd.connectionsMax,
+      handshakeTimeoutMs: parseDuration(nbd.handshakeTimeout),
+      inFlightBytesPerConnectionMax,
+      inFlightBytesMax,
+    },
+    lease: { durationMs: parseDuration(lease.duration) },
+    shutdown: { drainMs: parseDuration(shutdown.drain) },
+    log: { level: log.level, format: log.format },
+  };
+}
+
+function storeSettings(store: SpelledRoot['store'], cwd: string, report: Report): StoreSettings {
+  const retryPauseInitialMs = parseDuration(store.retryPauseInitial);
+  const retryPauseMaxMs = parseDuration(store.retryPauseMax);
+  if (retryPauseInitialMs > retryPauseMaxMs) {
+    report('store.retryPauseInitial', `more than store.retryPauseMax, which is ${store.retryPauseMax}`);
+  }
+  if (store.sseKmsKeyId !== null && store.sse !== 'aws:kms') report('store.sseKmsKeyId', 'needs store.sse: "aws:kms"');
+  return {
+    url: formatStoreUrl(parseStoreUrl(store.url, cwd)),
+    endpoint: store.endpoint === null ? null : store.endpoint.replace(/\/+$/, ''),
+    region: store.region,
+    forcePathStyle: store.forcePathStyle,
+    caFile: store.caFile === null ? null : resolve(cwd, store.caFile),
+    insecure: store.insecure,
+    credentials: storeCredentials(store, report),
+    profile: store.profile,
+    anonymous: store.anonymous,
+    acl: store.acl,
+    sse: store.sse,
+    sseKmsKeyId: store.sseKmsKeyId,
+    storageClass: store.storageClass,
+    connectTimeoutMs: parseDuration(store.connectTimeout),
+    requestTimeoutMs: parseDuration(store.requestTimeout),
+    retryDeadlineMs: parseDuration(store.retryDeadline),
+    retryPauseInitialMs,
+    retryPauseMaxMs,
+    concurrency: store.concurrency,
+    uploadRateBytes: store.uploadRate === null ? null : parseRate(store.uploadRate),
+    downloadRateBytes: store.downloadRate === null ? null : parseRate(store.downloadRate),
+  };
+}
+
+/** There is one way to sign requests: whoever names two means one of them, and we cannot know which. */
+function storeCredentials(store: SpelledRoot['store'], report: Report): StoreCredentials | null {
+  const { accessKeyId, secretAccessKey, sessionToken, profile, anonymous } = store;
+  const explicit = accessKeyId !== null || secretAccessKey !== null || sessionToken !== null;
+  if (anonymous && explicit) report('store.anonymous', 'does not go together with access keys');
+  if (anonymous && profile !== null) report('store.anonymous', 'does not go together with store.profile');
+  if (explicit && profile !== null) report('store.profile', 'does not go together with access keys');
+  if (!explicit) return null;
+  if (accessKeyId === null) report('store.accessKeyId', 'missing: it belongs to store.secretAccessKey');
+  if (secretAccessKey === null) report('store.secretAccessKey', 'missing: it belongs to store.accessKeyId');
+  return accessKeyId === null || secretAccessKey === null ? null : { accessKeyId, secretAccessKey, sessionToken };
+}
