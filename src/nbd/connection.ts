@@ -1,0 +1,306 @@
+/** One client's socket: bytes in to its session, replies out, and the rules by which it is paused, ended and given up. */
+import type { Socket } from 'node:net';
+import { describeError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlockDevice } from '../volume/block-device.ts';
+import type { ExportTable } from './exports.ts';
+import { InFlightBudget, type SharedBudget } from './in-flight-budget.ts';
+import type { NbdLimits } from './limits.ts';
+import type { MetaContext } from './meta-context.ts';
+import type { PayloadPool } from './payload-pool.ts';
+import { ReplyQueue, type SlabPool } from './reply-queue.ts';
+import { Session } from './session.ts';
+import { readInto, type SocketReader } from './socket-reader.ts';
+
+/** What the connections of a server have in common. */
+export interface ConnectionShared {
+  readonly exports: ExportTable;
+  readonly contexts: readonly MetaContext[];
+  readonly limits: NbdLimits;
+  readonly budget: SharedBudget;
+  readonly slabs: SlabPool;
+  readonly payloads: PayloadPool;
+  /** Every connection receives into it, as what it holds is dealt with before the next read of any of them. */
+  readonly receiveBuffer: Buffer;
+}
+
+/** What is known of a connection, for people. */
+export interface ConnectionStatus {
+  readonly id: number;
+  /** `host:port`, or `unix:path`. */
+  readonly peer: string;
+  /** Null until the client has chosen one. */
+  readonly export: string | null;
+  readonly since: Date;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  readonly requests: number;
+  /** Requests the device has not answered. */
+  readonly requestsInFlight: number;
+  /** Payload bytes of requests under way, reads until they have been sent. */
+  readonly bytesInFlight: number;
+  readonly bytesUnsent: number;
+}
+
+/** One write: small enough that a peer on a slow line completes one before it counts as stalled. */
+const WRITE_BYTES_MAX = 512 * 1024;
+/** A payload of which at least this much is missing is received in place. */
+const DIRECT_BYTES_MIN = 16 * 1024;
+/** While payloads are large, what comes between them is read in pieces this short, so that little of the next is copied. */
+const SHORT_RECEIVE_BYTES = 4096;
+/** A peer that sends a payload slower than this for a whole stall timeout is as good as dead. */
+const PAYLOAD_PROGRESS_BYTES_MIN = 4096;
+/** How long a peer may take to close its side after we have ended ours. Closing sooner might lose our last replies. */
+const LINGER_MS = 2_000;
+
+export class Connection implements SocketReader {
+  readonly id: number;
+  readonly #peer: string;
+  readonly #since = new Date();
+  readonly #shared: ConnectionShared;
+  readonly #log: Log;
+  readonly #onClosed: (connection: Connection) => void;
+  readonly #budget: InFlightBudget;
+  readonly #replies: ReplyQueue;
+  readonly #session: Session;
+  readonly #socket: Socket;
+  readonly #shortReceiveBuffer: Buffer;
+  readonly #handshakeTimer: NodeJS.Timeout;
+  #lingerTimer: NodeJS.Timeout | undefined;
+
+  /** Input that could not be taken yet; while there is some, nothing is read. */
+  #parked: Buffer | undefined;
+  /** The payload room handed to the socket. */
+  #room: Buffer | undefined;
+  #largePayloads = false;
+  #turnScheduled = false;
+  #writing = false;
+  #inputEnded = false;
+  #retiring = false;
+  #ending = false;
+  #destroyed = false;
+  #closeReason = '';
+  #bytesReceived = 0;
+  #bytesSent = 0;
+  #lastCheck = { bytesReceived: 0, bytesSent: 0, midPayload: false, unsent: false };
+
+  constructor(
+    id: number,
+    accepted: Socket,
+    peer: string,
+    shared: ConnectionShared,
+    log: Log,
+    onClosed: (connection: Connection) => void,
+  ) {
+    this.id = id;
+    this.#peer = peer;
+    this.#shared = shared;
+    this.#log = log.child({ connection: id, peer });
+    this.#onClosed = onClosed;
+    const { limits } = shared;
+    this.#shortReceiveBuffer = shared.receiveBuffer.subarray(0, SHORT_RECEIVE_BYTES);
+    this.#budget = new InFlightBudget(shared.budget, limits.inFlightBytesPerConnectionMax, () => {
+      this.#session.admitted();
+      this.#turn();
+    });
+    this.#replies = new ReplyQueue(shared.slabs);
+    this.#session = new Session({
+      exports: shared.exports,
+      contexts: shared.contexts,
+      limits,
+      replies: this.#replies,
+      budget: this.#budget,
+      payloads: shared.payloads,
+      onNegotiated: (negotiated) => {
+        clearTimeout(this.#handshakeTimer);
+        this.#log.info('client attached', { export: negotiated.export.name });
+      },
+      onProgress: () => this.#scheduleTurn(),
+      log: this.#log,
+    });
+    this.#handshakeTimer = setTimeout(() => this.destroy('the handshake took too long'), limits.handshakeTimeoutMs);
+    this.#socket = readInto(accepted, this);
+    this.#socket.on('end', () => this.#onEnd());
+    this.#socket.on('error', (error) => this.destroy(describeError(error)));
+    this.#socket.on('close', () => this.#onClose());
+    this.#flush();
+    this.#socket.resume();
+  }
+
+  /** The device it is attached to, if any. */
+  get device(): BlockDevice | undefined {
+    return this.#session.negotiated?.export.device;
+  }
+
+  status(): ConnectionStatus {
+    return {
+      id: this.id,
+      peer: this.#peer,
+      export: this.#session.negotiated?.export.name ?? null,
+      since: this.#since,
+      bytesReceived: this.#bytesReceived,
+      bytesSent: this.#bytesSent,
+      requests: this.#session.requests,
+      requestsInFlight: this.#session.inFlight,
+      bytesInFlight: this.#budget.usedBytes,
+      bytesUnsent: this.#replies.queuedBytes,
+    };
+  }
+
+  /** Refuses what comes from now on. */
+  shutdown(): void {
+    this.#session.shutdown();
+  }
+
+  /** Refuses what comes from now on, and closes once all that is under way has been answered. */
+  retire(): void {
+    this.shutdown();
+    this.#retiring = true;
+    this.#scheduleTurn();
+  }
+
+  /** Closes at once. Requests the device has still to answer complete without an answer. */
+  destroy(reason: string): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    this.#closeReason = reason;
+    this.#socket.destroy();
+  }
+
+  /** Called at intervals of the stall timeout: gives up a peer that has moved nothing it owes since the last call. */
+  checkStall(): void {
+    const { bytesReceived, bytesSent, midPayload, unsent } = this.#lastCheck;
+    const now = {
+      bytesReceived: this.#bytesReceived,
+      bytesSent: this.#bytesSent,
+      midPayload: this.#session.midPayload,
+      unsent: this.#replies.queuedBytes > 0,
+    };
+    this.#lastCheck = now;
+    if (unsent && now.unsent && now.bytesSent === bytesSent) {
+      this.destroy('the client does not read its replies');
+    } else if (midPayload && now.midPayload && now.bytesReceived - bytesReceived < PAYLOAD_PROGRESS_BYTES_MIN) {
+      this.destroy('the client does not finish the payload it began');
+    }
+  }
+
+  nextBuffer(): Buffer {
+    const missing = this.#session.missingPayload;
+    if (missing >= DIRECT_BYTES_MIN) {
+      this.#largePayloads = true;
+      this.#room = this.#session.payloadRoom();
+      return this.#room;
+    }
+    this.#room = undefined;
+    if (!this.#largePayloads) return this.#shared.receiveBuffer;
+    this.#largePayloads = false;
+    return this.#shortReceiveBuffer;
+  }
+
+  received(buffer: Buffer, length: number): boolean {
+    this.#bytesReceived += length;
+    if (this.#destroyed) return false;
+    if (buffer === this.#room) this.#session.arrived(length);
+    else this.#feed(buffer, length, false);
+    this.#flush();
+    this.#endIfDone();
+    return this.#parked === undefined;
+  }
+
+  #feed(bytes: Buffer, length: number, owned: boolean): void {
+    const taken = this.#session.feed(bytes, 0, length);
+    if (taken === length || this.#session.ended) {
+      this.#parked = undefined;
+      return;
+    }
+    const rest = bytes.subarray(taken, length);
+    this.#parked = owned ? rest : Buffer.from(rest);
+  }
+
+  /** Completions of one turn of the event loop are dealt with together. */
+  #scheduleTurn(): void {
+    if (this.#turnScheduled || this.#destroyed) return;
+    this.#turnScheduled = true;
+    process.nextTick(() => {
+      this.#turnScheduled = false;
+      this.#turn();
+    });
+  }
+
+  #turn(): void {
+    if (this.#destroyed) return;
+    const parked = this.#parked;
+    if (parked !== undefined) {
+      this.#feed(parked, parked.length, true);
+      if (this.#parked === undefined) this.#socket.resume();
+    }
+    this.#flush();
+    this.#endIfDone();
+  }
+
+  #flush(): void {
+    if (this.#writing || this.#destroyed || this.#replies.queuedBytes === 0) return;
+    const pieces = this.#replies.nextBatch(WRITE_BYTES_MAX);
+    const last = pieces.pop();
+    if (last === undefined) return;
+    this.#writing = true;
+    if (pieces.length === 0) {
+      this.#socket.write(last, this.#onWritten);
+      return;
+    }
+    this.#socket.cork();
+    for (const piece of pieces) this.#socket.write(piece);
+    this.#socket.write(last, this.#onWritten);
+    this.#socket.uncork();
+  }
+
+  readonly #onWritten = (error?: Error | null): void => {
+    // A failed write is followed by the socket's error event, which closes the connection.
+    if (this.#destroyed || error) return;
+    this.#writing = false;
+    const unsentBefore = this.#replies.queuedBytes;
+    const heldBytes = this.#replies.written();
+    this.#bytesSent += unsentBefore - this.#replies.queuedBytes;
+    if (heldBytes > 0) this.#budget.give(heldBytes);
+    this.#turn();
+  };
+
+  #onEnd(): void {
+    this.#inputEnded = true;
+    this.#endIfDone();
+  }
+
+  /** Ends our side once nothing is left to answer or to send. */
+  #endIfDone(): void {
+    const session = this.#session;
+    if (!(session.ended || this.#inputEnded || this.#retiring) || this.#ending || this.#destroyed) return;
+    // A payload that will never be complete is not waited for.
+    const settled = session.idle || (this.#inputEnded && session.midPayload && session.inFlight === 0);
+    if (!settled || this.#parked !== undefined || this.#replies.queuedBytes > 0) return;
+    this.#ending = true;
+    this.#closeReason = session.endReason;
+    this.#socket.end();
+    this.#lingerTimer = setTimeout(() => this.destroy(this.#closeReason), LINGER_MS);
+  }
+
+  #onClose(): void {
+    this.#destroyed = true;
+    clearTimeout(this.#handshakeTimer);
+    clearTimeout(this.#lingerTimer);
+    this.#parked = undefined;
+    this.#budget.close();
+    this.#session.abandon();
+    const heldBytes = this.#replies.discard();
+    if (heldBytes > 0) this.#budget.give(heldBytes);
+    this.#logClosed();
+    this.#onClosed(this);
+  }
+
+  #logClosed(): void {
+    const { export: name, requests, bytesReceived, bytesSent } = this.status();
+    const fields = { export: name, requests, bytesReceived, bytesSent };
+    if (this.#closeReason !== '') this.#log.warn('client disconnected', { ...fields, reason: this.#closeReason });
+    else if (name !== null) this.#log.info('client detached', fields);
+    else this.#log.debug('client left without choosing an export', fields);
+  }
+}

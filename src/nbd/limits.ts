@@ -1,0 +1,27 @@
+/** The bounds a server keeps to, whatever its clients do. */
+
+export interface NbdLimits {
+  /** Further connections are closed before a greeting. */
+  readonly connectionsMax: number;
+  /** From the accept until a client has chosen an export. */
+  readonly handshakeTimeoutMs: number;
+  /** Payload bytes of requests under way, reads until they have been sent: of one connection and of all. */
+  readonly inFlightBytesPerConnectionMax: number;
+  readonly inFlightBytesMax: number;
+  /** Requests of one connection that the device has not answered yet. */
+  readonly inFlightRequestsMax: number;
+  /** No further request is taken while this much output of the connection is unsent. */
+  readonly unsentBytesMax: number;
+  /** A peer that owes us bytes, or we it, and moves nothing for this long is disconnected. */
+  readonly stallTimeoutMs: number;
+}
+
+export const DEFAULT_LIMITS: NbdLimits = {
+  connectionsMax: 256,
+  handshakeTimeoutMs: 15_000,
+  inFlightBytesPerConnectionMax: 64 * 1024 * 1024,
+  inFlightBytesMax: 128 * 1024 * 1024,
+  inFlightRequestsMax: 1024,
+  unsentBytesMax: 1024 * 1024,
+  stallTimeoutMs: 60_000,
+};

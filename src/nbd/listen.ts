@@ -1,0 +1,62 @@
+/** Binds a listening socket: TCP, or a unix socket in the place of one that a dead process left behind. */
+import { chmod, lstat, unlink } from 'node:fs/promises';
+import { connect, type ListenOptions, type Server } from 'node:net';
+import { StorageError } from '../lib/errors.ts';
+
+/** Where to listen. Port 0: the kernel picks. `mode`: permissions of the socket file, 0o600 where left out. */
+export type ListenTarget =
+  | { readonly host: string; readonly port: number }
+  | { readonly path: string; readonly mode?: number };
+
+/** Where a server listens; the port is the real one. */
+export type ServerAddress = { readonly host: string; readonly port: number } | { readonly path: string };
+
+/** Rejects with HELD where somebody else listens there, INVALID where the address cannot be listened on. */
+export async function listen(server: Server, target: ListenTarget): Promise<ServerAddress> {
+  if (!('path' in target)) {
+    await bind(server, { host: target.host, port: target.port }, `${target.host}:${target.port}`);
+    const bound = server.address();
+    if (bound === null || typeof bound === 'string') throw new Error('a TCP server without an address');
+    return { host: bound.address, port: bound.port };
+  }
+  const { path, mode = 0o600 } = target;
+  try {
+    await bind(server, { path }, path);
+  } catch (error) {
+    if (!(await isLeftover(path))) throw error;
+    await unlink(path);
+    await bind(server, { path }, path);
+  }
+  await chmod(path, mode);
+  return { path };
+}
+
+async function bind(server: Server, options: ListenOptions, where: string): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(options, () => {
+        server.removeListener('error', reject);
+        resolve();
+      });
+    });
+  } catch (cause) {
+    const held = (cause as NodeJS.ErrnoException).code === 'EADDRINUSE';
+    const message = held ? `${where} is in use by somebody else` : `cannot listen on ${where}`;
+    throw new StorageError(held ? 'HELD' : 'INVALID', message, { cause });
+  }
+}
+
+/** A socket file on which nobody listens. Anything that is not a socket is somebody's and stays. */
+async function isLeftover(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined || !found.isSocket()) return false;
+  return new Promise((resolve) => {
+    const probe = connect(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
+  });
+}

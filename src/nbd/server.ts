@@ -1,0 +1,173 @@
+/** The NBD server: listens, accepts up to its limits, and closes without losing an answer. */
+import { createServer, type Server, type Socket } from 'node:net';
+import { describeError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import type { BlockDevice } from '../volume/block-device.ts';
+import { Connection, type ConnectionShared, type ConnectionStatus } from './connection.ts';
+import type { ExportTable } from './exports.ts';
+import { SharedBudget } from './in-flight-budget.ts';
+import { DEFAULT_LIMITS, type NbdLimits } from './limits.ts';
+import { type ListenTarget, listen, type ServerAddress } from './listen.ts';
+import { META_CONTEXTS, type MetaContext } from './meta-context.ts';
+import { PayloadPool } from './payload-pool.ts';
+import { SlabPool } from './reply-queue.ts';
+
+export interface NbdServerOptions {
+  readonly exports: ExportTable;
+  readonly log: Log;
+  /** Those left out are DEFAULT_LIMITS'. */
+  readonly limits?: Partial<NbdLimits>;
+  /** What BLOCK_STATUS can tell; `base:allocation` where left out. */
+  readonly contexts?: readonly MetaContext[];
+}
+
+export interface CloseOptions {
+  /** How long requests under way may take; connections that are not done by then are cut. */
+  readonly deadlineMs: number;
+}
+
+const RECEIVE_BUFFER_BYTES = 128 * 1024;
+const SLABS_KEPT_MAX = 64;
+const PAYLOAD_BYTES_KEPT_MAX = 32 * 1024 * 1024;
+const KEEP_ALIVE_DELAY_MS = 60_000;
+
+export class NbdServer {
+  readonly #log: Log;
+  readonly #shared: ConnectionShared;
+  readonly #listeners = new Map<Server, ServerAddress>();
+  readonly #connections = new Set<Connection>();
+  readonly #stallTimer: NodeJS.Timeout;
+  #nextConnectionId = 1;
+  #closing: Promise<void> | undefined;
+  /** Told whenever a connection has closed. */
+  readonly #closedListeners = new Set<() => void>();
+
+  constructor(options: NbdServerOptions) {
+    this.#log = options.log;
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#shared = {
+      exports: options.exports,
+      contexts: options.contexts ?? META_CONTEXTS,
+      limits,
+      budget: new SharedBudget(limits.inFlightBytesMax),
+      slabs: new SlabPool(SLABS_KEPT_MAX),
+      payloads: new PayloadPool(Math.min(PAYLOAD_BYTES_KEPT_MAX, limits.inFlightBytesMax)),
+      receiveBuffer: Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES),
+    };
+    this.#stallTimer = setInterval(() => {
+      for (const connection of this.#connections) connection.checkStall();
+    }, limits.stallTimeoutMs);
+    this.#stallTimer.unref();
+  }
+
+  /** May be called several times. Rejects with HELD where somebody else listens there, INVALID where nobody can. */
+  async listen(target: ListenTarget): Promise<ServerAddress> {
+    const server = createServer({
+      allowHalfOpen: true,
+      pauseOnConnect: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS,
+    });
+    server.on('connection', (socket) => this.#accept(socket, server));
+    const address = await listen(server, target);
+    server.on('error', (error) => this.#log.error('cannot accept a connection', { error: describeError(error) }));
+    this.#listeners.set(server, address);
+    return address;
+  }
+
+  /** Where it listens. */
+  addresses(): ServerAddress[] {
+    return [...this.#listeners.values()];
+  }
+
+  connections(): ConnectionStatus[] {
+    return [...this.#connections].map((connection) => connection.status());
+  }
+
+  /** Payload bytes of requests under way, over all connections. */
+  get bytesInFlight(): number {
+    return this.#shared.budget.usedBytes;
+  }
+
+  /** Detaches every client of `device`: what is under way is answered, what comes is refused with ESHUTDOWN. */
+  async detach(device: BlockDevice, options: CloseOptions): Promise<void> {
+    await this.#retire((connection) => connection.device === device, options.deadlineMs);
+  }
+
+  /**
+   * Stops accepting, refuses new requests (ESHUTDOWN) and options (ERR_SHUTDOWN), waits until those under way have been
+   * answered and sent, and closes. A second call cuts what is still open.
+   */
+  close(options: CloseOptions): Promise<void> {
+    if (this.#closing !== undefined) {
+      for (const connection of this.#connections) connection.destroy('the server was closed');
+      return this.#closing;
+    }
+    this.#closing = this.#close(options.deadlineMs);
+    return this.#closing;
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    const startedMs = performance.now();
+    const listenersClosed = [...this.#listeners.keys()].map(
+      (server) => new Promise<void>((resolve) => server.close(() => resolve())),
+    );
+    for (const connection of this.#connections) connection.shutdown();
+    // Clients in the handshake stay until the last request has been answered, so that they too can be told.
+    await this.#retire((connection) => connection.device !== undefined, deadlineMs);
+    await this.#retire(() => true, deadlineMs - (performance.now() - startedMs));
+    await Promise.all(listenersClosed);
+    this.#listeners.clear();
+    clearInterval(this.#stallTimer);
+  }
+
+  async #retire(selected: (connection: Connection) => boolean, deadlineMs: number): Promise<void> {
+    const left = () => [...this.#connections].filter(selected);
+    for (const connection of left()) connection.retire();
+    const deadline = setTimeout(
+      () => {
+        for (const connection of left()) connection.destroy('it was not done by the deadline');
+      },
+      Math.max(0, deadlineMs),
+    );
+    while (left().length > 0) await this.#oneClosed();
+    clearTimeout(deadline);
+  }
+
+  #oneClosed(): Promise<void> {
+    return new Promise((resolve) => {
+      const listener = () => {
+        this.#closedListeners.delete(listener);
+        resolve();
+      };
+      this.#closedListeners.add(listener);
+    });
+  }
+
+  #accept(socket: Socket, server: Server): void {
+    const { connectionsMax } = this.#shared.limits;
+    if (this.#closing !== undefined || this.#connections.size >= connectionsMax) {
+      this.#log.warn('connection refused', { connections: this.#connections.size, connectionsMax });
+      socket.destroy();
+      return;
+    }
+    const connection = new Connection(
+      this.#nextConnectionId++,
+      socket,
+      peerName(socket, this.#listeners.get(server)),
+      this.#shared,
+      this.#log,
+      (closed) => {
+        this.#connections.delete(closed);
+        for (const listener of [...this.#closedListeners]) listener();
+      },
+    );
+    this.#connections.add(connection);
+  }
+}
+
+function peerName(socket: Socket, address: ServerAddress | undefined): string {
+  if (socket.remoteAddress !== undefined) return `${socket.remoteAddress}:${socket.remotePort}`;
+  return address !== undefined && 'path' in address ? `unix:${address.path}` : 'unix';
+}

@@ -1,0 +1,142 @@
+/** One connection's conversation, without a socket: the handshake, then the transmission phase. */
+import type { Log } from '../lib/log.ts';
+import type { ExportTable } from './exports.ts';
+import { Handshake, type Negotiated } from './handshake.ts';
+import type { InFlightBudget } from './in-flight-budget.ts';
+import type { NbdLimits } from './limits.ts';
+import { META_CONTEXTS, type MetaContext } from './meta-context.ts';
+import type { PayloadPool } from './payload-pool.ts';
+import type { ReplyQueue } from './reply-queue.ts';
+import { Transmission } from './transmission.ts';
+
+export interface SessionOptions {
+  readonly exports: ExportTable;
+  /** What BLOCK_STATUS can tell; `base:allocation` where left out. */
+  readonly contexts?: readonly MetaContext[];
+  readonly limits: Pick<NbdLimits, 'inFlightRequestsMax' | 'unsentBytesMax'>;
+  readonly replies: ReplyQueue;
+  readonly budget: InFlightBudget;
+  readonly payloads: PayloadPool;
+  /** Called once, when the client has chosen an export. */
+  readonly onNegotiated: (negotiated: Negotiated) => void;
+  /** Called when a request completes outside `feed`: there may be replies to send, and input may be taken again. */
+  readonly onProgress: () => void;
+  readonly log: Log;
+}
+
+/** Replies appear in the queue it was given; the caller sends them and feeds it what the client sends. */
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #handshake: Handshake;
+  #transmission: Transmission | undefined;
+  #shutdown = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#handshake = new Handshake({
+      exports: options.exports,
+      contexts: options.contexts ?? META_CONTEXTS,
+      replies: options.replies,
+      unsentBytesMax: options.limits.unsentBytesMax,
+    });
+  }
+
+  get negotiated(): Negotiated | undefined {
+    return this.#handshake.negotiated;
+  }
+
+  get requests(): number {
+    return this.#transmission?.requests ?? 0;
+  }
+
+  /** Requests the device has not answered. */
+  get inFlight(): number {
+    return this.#transmission?.inFlight ?? 0;
+  }
+
+  /** True where everything that came has been answered into the queue. */
+  get idle(): boolean {
+    return this.#transmission?.idle ?? true;
+  }
+
+  get midPayload(): boolean {
+    return this.#transmission?.midPayload ?? false;
+  }
+
+  /** True once nothing more is read: to be closed after what is under way has been answered. */
+  get ended(): boolean {
+    return this.#transmission?.ended ?? this.#handshake.ended;
+  }
+
+  /** Why it ended, where the client did not simply say so. */
+  get endReason(): string {
+    return this.#transmission?.endReason ?? this.#handshake.endReason;
+  }
+
+  /**
+   * Takes bytes from `start` to `end` and returns how far it came: less than `end` where a limit is reached (feed the rest
+   * after progress) or where it has ended.
+   */
+  feed(bytes: Buffer, start: number, end: number): number {
+    if (this.#transmission !== undefined) return this.#transmission.feed(bytes, start, end);
+    const at = this.#handshake.feed(bytes, start, end);
+    const { negotiated } = this.#handshake;
+    if (negotiated === undefined) return at;
+    this.#transmission = this.#startTransmission(negotiated);
+    this.#options.onNegotiated(negotiated);
+    return this.#transmission.feed(bytes, at, end);
+  }
+
+  /** Payload bytes of a write that are still to come: they may be put straight into `payloadRoom`. */
+  get missingPayload(): number {
+    return this.#transmission?.missingPayload ?? 0;
+  }
+
+  /** Only where `missingPayload` is not 0. */
+  payloadRoom(): Buffer {
+    return this.#inTransmission().payloadRoom();
+  }
+
+  /** `bytes` have been put into `payloadRoom`. */
+  arrived(bytes: number): void {
+    this.#inTransmission().arrived(bytes);
+  }
+
+  /** The request that waited for the in-flight budget has it. Feed what is left. */
+  admitted(): void {
+    this.#inTransmission().admitted();
+  }
+
+  /** Further options and requests are refused; those under way complete. */
+  shutdown(): void {
+    this.#shutdown = true;
+    this.#handshake.shutdown();
+    this.#transmission?.shutdown();
+  }
+
+  /** The client is gone. */
+  abandon(): void {
+    this.#transmission?.abandon();
+  }
+
+  #startTransmission(negotiated: Negotiated): Transmission {
+    const { replies, budget, payloads, limits, onProgress, log } = this.#options;
+    const transmission = new Transmission({
+      negotiated,
+      replies,
+      budget,
+      payloads,
+      inFlightRequestsMax: limits.inFlightRequestsMax,
+      unsentBytesMax: limits.unsentBytesMax,
+      onProgress,
+      log: log.child({ export: negotiated.export.name }),
+    });
+    if (this.#shutdown) transmission.shutdown();
+    return transmission;
+  }
+
+  #inTransmission(): Transmission {
+    if (this.#transmission === undefined) throw new Error('not in the transmission phase');
+    return this.#transmission;
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * The transmission phase, without a socket: fed bytes, it takes requests apart, refuses the bad ones, holds the others until
+ * there is room for them, and has them run. Requests run concurrently and are answered as they complete.
+ */
+import { Command, PAYLOAD_BYTES_MAX } from './constants.ts';
+import { type Refusal, refusalOf } from './request-check.ts';
+import { RequestRunner, type RequestRunnerOptions } from './request-runner.ts';
+import { decodeRequest, REQUEST_HEADER_BYTES, RequestHeader } from './wire.ts';
+
+export interface TransmissionOptions extends RequestRunnerOptions {
+  readonly inFlightRequestsMax: number;
+  /** No request is taken while this much output is unsent. */
+  readonly unsentBytesMax: number;
+}
+
+/** A refused WRITE is read to its end up to this length, to stay in step with the client. */
+const SKIPPED_PAYLOAD_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
+
+const NO_PAYLOAD: Buffer = Buffer.alloc(0);
+
+/** `admission`: the request waits for the in-flight budget. */
+type State = 'header' | 'admission' | 'payload' | 'skipped-payload' | 'ended';
+
+export class Transmission {
+  readonly #options: TransmissionOptions;
+  readonly #runner: RequestRunner;
+
+  #state: State = 'header';
+  /** A header that arrives in pieces is put together here. */
+  readonly #partial = Buffer.alloc(REQUEST_HEADER_BYTES);
+  #partialBytes = 0;
+  /** The request being taken. */
+  readonly #request = new RequestHeader();
+  #refusal: Refusal | undefined;
+  #payload = NO_PAYLOAD;
+  #payloadBytes = 0;
+  #skipBytes = 0;
+
+  #requests = 0;
+  #shutdown = false;
+  #endReason = '';
+
+  constructor(options: TransmissionOptions) {
+    this.#options = options;
+    this.#runner = new RequestRunner(options);
+  }
+
+  /** Requests received, whatever became of them. */
+  get requests(): number {
+    return this.#requests;
+  }
+
+  /** Requests the device has not answered. */
+  get inFlight(): number {
+    return this.#runner.inFlight;
+  }
+
+  /** True where the client owes us the rest of a payload. */
+  get midPayload(): boolean {
+    return this.#state === 'payload' || this.#state === 'skipped-payload';
+  }
+
+  /** True where every request that came has been answered into the queue. */
+  get idle(): boolean {
+    return this.inFlight === 0 && (this.#state === 'header' || this.#state === 'ended');
+  }
+
+  /** True once nothing more is read: the connection is to be closed after what is under way has been answered. */
+  get ended(): boolean {
+    return this.#state === 'ended';
+  }
+
+  /** Why it ended, where the client did not say so. */
+  get endReason(): string {
+    return this.#endReason;
+  }
+
+  /** Every request from here on is answered with ESHUTDOWN. */
+  shutdown(): void {
+    this.#shutdown = true;
+  }
+
+  /** The client is gone: nothing is answered any more. What the device holds is given back as it completes. */
+  abandon(): void {
+    if (this.#state === 'payload') this.#options.budget.give(this.#payload.length);
+    this.#payload = NO_PAYLOAD;
+    this.#state = 'ended';
+    this.#runner.abandon();
+  }
+
+  /** The request that waited for the budget has its bytes now; feed what is left. */
+  admitted(): void {
+    if (this.#request.type === Command.READ) {
+      this.#state = 'header';
+      this.#runner.run(this.#request);
+    } else {
+      this.#state = 'payload';
+      this.#payload = this.#options.payloads.take(this.#request.length);
+      this.#payloadBytes = 0;
+    }
+  }
+
+  /** Payload bytes of a write that are still to come: they may be put straight into `payloadRoom`. */
+  get missingPayload(): number {
+    return this.#state === 'payload' ? this.#payload.length - this.#payloadBytes : 0;
+  }
+
+  /** Only where `missingPayload` is not 0. */
+  payloadRoom(): Buffer {
+    return this.#payload.subarray(this.#payloadBytes);
+  }
+
+  /** `bytes` more of the payload have been put where `payloadRoom` said. */
+  arrived(bytes: number): void {
+    this.#payloadBytes += bytes;
+    if (this.#payloadBytes < this.#payload.length) return;
+    const data = this.#payload;
+    this.#payload = NO_PAYLOAD;
+    this.#state = 'header';
+    this.#runner.write(this.#request, data);
+  }
+
+  /**
+   * Takes bytes from `start` to `end` and returns how far it came: less than `end` where a limit is reached (feed the rest
+   * after progress) or where it has ended.
+   */
+  feed(bytes: Buffer, start: number, end: number): number {
+    let at = start;
+    while (at < end) {
+      if (this.#state === 'header') {
+        if (this.#blocked()) break;
+        at += this.#takeHeader(bytes, at, end);
+      } else if (this.#state === 'payload') {
+        const taken = Math.min(this.missingPayload, end - at);
+        bytes.copy(this.#payload, this.#payloadBytes, at, at + taken);
+        at += taken;
+        this.arrived(taken);
+      } else if (this.#state === 'skipped-payload') {
+        const taken = Math.min(this.#skipBytes, end - at);
+        at += taken;
+        this.#skipBytes -= taken;
+        if (this.#skipBytes === 0) this.#refuse();
+      } else break;
+    }
+    return at;
+  }
+
+  #blocked(): boolean {
+    const { inFlightRequestsMax, unsentBytesMax, replies } = this.#options;
+    return this.inFlight >= inFlightRequestsMax || replies.queuedBytes > unsentBytesMax;
+  }
+
+  /** Returns the bytes it took. */
+  #takeHeader(bytes: Buffer, at: number, end: number): number {
+    if (this.#partialBytes === 0 && end - at >= REQUEST_HEADER_BYTES) {
+      this.#begin(bytes, at);
+      return REQUEST_HEADER_BYTES;
+    }
+    const taken = Math.min(REQUEST_HEADER_BYTES - this.#partialBytes, end - at);
+    bytes.copy(this.#partial, this.#partialBytes, at, at + taken);
+    this.#partialBytes += taken;
+    if (this.#partialBytes === REQUEST_HEADER_BYTES) {
+      this.#partialBytes = 0;
+      this.#begin(this.#partial, 0);
+    }
+    return taken;
+  }
+
+  #begin(header: Buffer, at: number): void {
+    const request = this.#request;
+    if (!decodeRequest(header, at, request)) {
+      this.#end('bad request magic');
+      return;
+    }
+    this.#requests++;
+    const { type, length } = request;
+    this.#refusal = refusalOf(request, this.#options.negotiated, this.#shutdown);
+    if (this.#refusal !== undefined) {
+      if (type !== Command.WRITE || length === 0) this.#refuse();
+      else if (length <= SKIPPED_PAYLOAD_BYTES_MAX) this.#skip(length);
+      else this.#end(`a write of ${length} bytes`);
+    } else if (type === Command.DISC) {
+      this.#end('');
+    } else if ((type !== Command.READ && type !== Command.WRITE) || length === 0) {
+      this.#runner.run(request);
+    } else if (this.#options.budget.take(length)) {
+      this.admitted();
+    } else {
+      this.#state = 'admission';
+    }
+  }
+
+  #skip(bytes: number): void {
+    this.#state = 'skipped-payload';
+    this.#skipBytes = bytes;
+  }
+
+  #refuse(): void {
+    this.#state = 'header';
+    if (this.#refusal !== undefined) this.#runner.refuse(this.#request, this.#refusal.errno, this.#refusal.text);
+  }
+
+  #end(reason: string): void {
+    this.#endReason = reason;
+    this.#state = 'ended';
+  }
+}
