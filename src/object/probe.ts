@@ -1,6 +1,7 @@
 /** Finds out whether a store really honours conditional puts: some answer 200 and ignore the condition. */
 import { randomBytes } from 'node:crypto';
 import { isStorageError } from '../lib/errors.ts';
+import { AmbiguousConflict } from './ambiguous-conflict.ts';
 import type { ObjectStore, PutOptions, RequestOptions } from './object-store.ts';
 
 export interface ConditionalPuts {
@@ -19,15 +20,22 @@ export async function probeConditionalPuts(
   prefix: string,
   options: RequestOptions = {},
 ): Promise<ConditionalPuts> {
-  const key = `${prefix}probe-${randomBytes(8).toString('hex')}`;
-  try {
-    return await probe(store, key, options);
-  } finally {
-    // Not under the caller's signal: what was made is removed also when the probe is given up. A failure leaves a
-    // small object behind that nothing reads, and must not hide what went wrong before.
-    await store.delete([key]).catch(() => {});
+  for (let tries = 1; ; tries++) {
+    const key = `${prefix}probe-${randomBytes(8).toString('hex')}`;
+    try {
+      return await probe(store, key, options);
+    } catch (error) {
+      // A lost answer has blurred the experiment: it is made again, with another key.
+      if (!(error instanceof AmbiguousConflict) || tries === TRIES_MAX) throw error;
+    } finally {
+      // Not under the caller's signal: what was made is removed also when the probe is given up. A failure leaves a
+      // small object behind that nothing reads, and must not hide what went wrong before.
+      await store.delete([key]).catch(() => {});
+    }
   }
 }
+
+const TRIES_MAX = 5;
 
 async function probe(store: ObjectStore, key: string, options: RequestOptions): Promise<ConditionalPuts> {
   const put = (text: string, condition: PutOptions): Promise<string | null> =>
@@ -55,7 +63,7 @@ async function putUnlessRefused(
   try {
     return (await store.put(key, Buffer.from(text), options)).etag;
   } catch (error) {
-    if (isStorageError(error, 'CONFLICT', 'UNSUPPORTED')) return null;
+    if (!(error instanceof AmbiguousConflict) && isStorageError(error, 'CONFLICT', 'UNSUPPORTED')) return null;
     throw error;
   }
 }

@@ -1,0 +1,88 @@
+/** Bounds what a store is asked at once, and how many bytes a second go up and come down. */
+import type { Clock } from '../lib/clock.ts';
+import { Semaphore } from '../lib/semaphore.ts';
+import { TokenBucket } from '../lib/token-bucket.ts';
+import type {
+  GetOptions,
+  ListedObject,
+  ListOptions,
+  ObjectData,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+  PutResult,
+  RequestOptions,
+} from './object-store.ts';
+
+export interface StoreLimits {
+  /** Requests under way at once. */
+  readonly concurrency: number;
+  /** Bytes of bodies per second; null: unlimited. */
+  readonly uploadRateBytes: number | null;
+  readonly downloadRateBytes: number | null;
+}
+
+/**
+ * Requests wait in the order they came: first for their rate, holding nothing, then for a place. How many may wait is
+ * bounded by the callers, each of which bounds its own requests.
+ */
+export class LimitedObjectStore implements ObjectStore {
+  readonly #inner: ObjectStore;
+  readonly #places: Semaphore;
+  readonly #upload: TokenBucket | null;
+  readonly #download: TokenBucket | null;
+
+  constructor(inner: ObjectStore, limits: StoreLimits, clock: Clock) {
+    this.#inner = inner;
+    this.#places = new Semaphore(limits.concurrency);
+    this.#upload = limits.uploadRateBytes === null ? null : new TokenBucket(clock, limits.uploadRateBytes);
+    this.#download = limits.downloadRateBytes === null ? null : new TokenBucket(clock, limits.downloadRateBytes);
+  }
+
+  get description(): string {
+    return this.#inner.description;
+  }
+
+  get bucket(): string {
+    return this.#inner.bucket;
+  }
+
+  /** A download is charged once its size is known, so it is the next one that waits for it. */
+  async get(key: string, options: GetOptions = {}): Promise<ObjectData | null> {
+    await this.#download?.settle(options.signal);
+    const object = await this.#places.run(() => this.#inner.get(key, options), options.signal);
+    if (object !== null) this.#download?.charge(object.body.length);
+    return object;
+  }
+
+  head(key: string, options: RequestOptions = {}): Promise<ObjectInfo | null> {
+    return this.#places.run(() => this.#inner.head(key, options), options.signal);
+  }
+
+  async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
+    await this.#upload?.reserve(body.length, options.signal);
+    return this.#places.run(() => this.#inner.put(key, body, options), options.signal);
+  }
+
+  delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {
+    return this.#places.run(() => this.#inner.delete(keys, options), options.signal);
+  }
+
+  /** Holds a place while a page is fetched, not while the consumer works on it. */
+  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<readonly ListedObject[]> {
+    const pages = this.#inner.list(prefix, options)[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const page = await this.#places.run(() => pages.next(), options.signal);
+        if (page.done) return;
+        yield page.value;
+      }
+    } finally {
+      await pages.return?.();
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+}

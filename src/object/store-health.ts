@@ -1,0 +1,88 @@
+/** Whether a store answers, over all the calls made to it: told to the operator at its turning points only. */
+import type { Clock } from '../lib/clock.ts';
+import { describeError, type ErrorCode, isStorageError, type StorageError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+
+export interface StoreHealthSnapshot {
+  /** `failing`: many attempts in a row, or one that trying again cannot help. */
+  readonly state: 'ok' | 'failing';
+  readonly consecutiveFailures: number;
+  readonly failingSince: Date | null;
+  /** The last failure, also where the store has answered since. */
+  readonly lastError: { readonly code: ErrorCode; readonly message: string; readonly at: Date } | null;
+}
+
+/** So many failures in a row are an outage; fewer are what every store has now and then. */
+const OUTAGE_FAILURES = 5;
+/** An outage is told again after this long; single failures not more often than this. */
+const REMIND_MS = 60_000;
+/** What the request itself is to blame for: the store has answered. */
+const ANSWERS: readonly ErrorCode[] = ['CONFLICT', 'INVALID', 'CORRUPT', 'UNSUPPORTED'];
+
+export class StoreHealth {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #failing = false;
+  #consecutiveFailures = 0;
+  #failingSince: Date | null = null;
+  #lastError: StoreHealthSnapshot['lastError'] = null;
+  #outageTold = false;
+  #outageToldAtMs = Number.NEGATIVE_INFINITY;
+  #failureToldAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Clock, log: Log) {
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  succeeded(): void {
+    if (this.#consecutiveFailures === 0) return;
+    if (this.#outageTold) {
+      this.#log.info('the store answers again', { failures: this.#consecutiveFailures, since: this.#failingSince });
+    }
+    this.#outageTold = false;
+    this.#failing = false;
+    this.#consecutiveFailures = 0;
+    this.#failingSince = null;
+  }
+
+  failed(error: unknown): void {
+    if (!isStorageError(error) || error.code === 'CANCELLED') return;
+    if (ANSWERS.includes(error.code)) {
+      this.succeeded();
+      return;
+    }
+    const at = this.#clock.date();
+    this.#consecutiveFailures += 1;
+    this.#failingSince ??= at;
+    this.#lastError = { code: error.code, message: describeError(error), at };
+    if (!error.retryable || this.#consecutiveFailures >= OUTAGE_FAILURES) this.#failing = true;
+    this.#tell(error);
+  }
+
+  snapshot(): StoreHealthSnapshot {
+    return {
+      state: this.#failing ? 'failing' : 'ok',
+      consecutiveFailures: this.#consecutiveFailures,
+      failingSince: this.#failingSince,
+      lastError: this.#lastError,
+    };
+  }
+
+  /** Both kinds of line are rationed, so that a store that comes and goes does not fill the log. */
+  #tell(error: StorageError): void {
+    const now = this.#clock.now();
+    const fields = { code: error.code, error: describeError(error), failures: this.#consecutiveFailures };
+    if (!this.#failing) {
+      if (now - this.#failureToldAtMs < REMIND_MS) return;
+      this.#failureToldAtMs = now;
+      this.#log.info('a request to the store failed and is tried again', fields);
+      return;
+    }
+    if (now - this.#outageToldAtMs < REMIND_MS) return;
+    this.#outageToldAtMs = now;
+    this.#outageTold = true;
+    if (error.retryable) this.#log.warn('the store does not answer; requests wait and are tried again', fields);
+    else this.#log.error('the store refuses what it is asked', fields);
+  }
+}

@@ -1,0 +1,117 @@
+/** Limits: places in order, rates over time, and nothing held while waiting. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { LimitedObjectStore } from '../../../src/object/limited.ts';
+import { rejectsWith } from '../../conformance/object-store/suite.ts';
+import { ManualClock } from './manual-clock.ts';
+import { ScriptedObjectStore, type Step } from './scripted-store.ts';
+
+const UNLIMITED = { concurrency: 100, uploadRateBytes: null, downloadRateBytes: null };
+
+function held(): { step: Step; arrived: () => boolean; release: () => void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let arrived = false;
+  const before = (): Promise<void> => {
+    arrived = true;
+    return promise;
+  };
+  return { step: { before }, arrived: () => arrived, release: resolve };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('LimitedObjectStore', () => {
+  it('lets only so many requests in at once, the others in order', async () => {
+    const inner = new ScriptedObjectStore();
+    const store = new LimitedObjectStore(inner, { ...UNLIMITED, concurrency: 2 }, new ManualClock());
+    const gates = [held(), held(), held(), held()];
+    inner.script.push(...gates.map((gate) => gate.step));
+    const requests = [store.get('a'), store.head('b'), store.delete(['c']), store.put('d', Buffer.from('x'))];
+    await turn();
+    assert.deepEqual(
+      gates.map((gate) => gate.arrived()),
+      [true, true, false, false],
+    );
+    gates[1]?.release();
+    await turn();
+    assert.deepEqual(
+      gates.map((gate) => gate.arrived()),
+      [true, true, true, false],
+    );
+    for (const gate of gates) gate.release();
+    await Promise.all(requests);
+  });
+
+  it('holds no place while the consumer of a listing thinks', async () => {
+    const inner = new ScriptedObjectStore();
+    const store = new LimitedObjectStore(inner, { ...UNLIMITED, concurrency: 1 }, new ManualClock());
+    await store.put('key', Buffer.from('x'));
+    for await (const page of store.list('')) {
+      assert.equal(page.length, 1);
+      assert.equal((await store.get('key'))?.sizeBytes, 1);
+    }
+  });
+
+  it('lets go of a request that is cancelled while it waits', async () => {
+    const inner = new ScriptedObjectStore();
+    const store = new LimitedObjectStore(inner, { ...UNLIMITED, concurrency: 1 }, new ManualClock());
+    const gate = held();
+    inner.script.push(gate.step);
+    const first = store.get('a');
+    const controller = new AbortController();
+    const second = store.get('b', { signal: controller.signal });
+    const third = store.get('c');
+    controller.abort();
+    await assert.rejects(second, rejectsWith('CANCELLED'));
+    gate.release();
+    await Promise.all([first, third]);
+    assert.equal(inner.attempts, 2);
+  });
+
+  it('holds uploads to their rate after a burst of a second', async () => {
+    const inner = new ScriptedObjectStore();
+    const clock = new ManualClock();
+    const store = new LimitedObjectStore(inner, { ...UNLIMITED, uploadRateBytes: 1000 }, clock);
+    const put = (): Promise<unknown> => store.put('key', Buffer.alloc(500));
+    await Promise.all([put(), put()]);
+    assert.equal(inner.attempts, 2, 'the burst');
+    const later = [put(), put(), put()];
+    await turn();
+    assert.equal(inner.attempts, 3, 'one goes into debt');
+    await clock.advance(500);
+    assert.equal(inner.attempts, 4);
+    await clock.advance(500);
+    assert.equal(inner.attempts, 5);
+    await Promise.all(later);
+    await store.get('key');
+    assert.equal(inner.attempts, 6, 'downloads are not held up by uploads');
+  });
+
+  it('charges downloads once their size is known', async () => {
+    const inner = new ScriptedObjectStore();
+    const clock = new ManualClock();
+    const store = new LimitedObjectStore(inner, { ...UNLIMITED, downloadRateBytes: 1000 }, clock);
+    await store.put('key', Buffer.alloc(3000));
+    await store.get('key');
+    const second = store.get('key', { range: { offset: 0, length: 1 } });
+    await clock.advance(1999);
+    assert.equal(inner.attempts, 2);
+    await clock.advance(1);
+    await second;
+  });
+
+  it('gives the bytes of a cancelled upload back', async () => {
+    const inner = new ScriptedObjectStore();
+    const clock = new ManualClock();
+    const store = new LimitedObjectStore(inner, { ...UNLIMITED, uploadRateBytes: 1000 }, clock);
+    await store.put('key', Buffer.alloc(2000));
+    const controller = new AbortController();
+    const cancelled = store.put('key', Buffer.alloc(100_000), { signal: controller.signal });
+    controller.abort();
+    await assert.rejects(cancelled, rejectsWith('CANCELLED'));
+    const next = store.put('key', Buffer.alloc(1));
+    await clock.advance(1000);
+    await next;
+    assert.equal(inner.attempts, 2);
+  });
+});
