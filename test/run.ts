@@ -73,6 +73,7 @@ async function runFiles(files: readonly string[], skipped: Skipped[], signal: Ab
     files: files.map((file) => join(ROOT, file)),
     concurrency: CONCURRENCY,
     timeout: FILE_TIMEOUT_MS,
+    execArgv: ['--import', new URL(`support/file-deadline.ts?ms=${FILE_TIMEOUT_MS}`, import.meta.url).href],
     signal,
   });
   stream.on('test:fail', ({ todo }) => {
