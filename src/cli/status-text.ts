@@ -1,0 +1,86 @@
+/** The status of an appliance as people read it. */
+import { approximateDuration, approximateSize, formatSize } from '../lib/units.ts';
+import { escapeControls } from '../telemetry/log-format.ts';
+import type { ApplianceStatus, ConnectionStatus, LeaseStatus, VolumeStatus } from './actions.ts';
+import { formatTable } from './table.ts';
+
+export function statusText(status: ApplianceStatus): string {
+  const parts = [formatTable(headRows(status)), volumesText(status.volumes)];
+  if (status.connections.length > 0) parts.push(connectionsText(status.connections));
+  return `${parts.join('\n')}`;
+}
+
+function headRows({ running, version, pid, uptimeMs, nbd, store }: ApplianceStatus): string[][] {
+  const up = uptimeMs === null ? '' : ` for ${approximateDuration(uptimeMs)}`;
+  const state = running ? `running${up}${pid === null ? '' : ` (pid ${pid})`}` : 'not running';
+  const health = store.health === 'failing' ? `FAILING: ${store.error ?? 'no reason known'}` : store.health;
+  return [
+    ['bucketdisk', `${version}, ${state}`],
+    ...(nbd.length > 0 ? [['listening', nbd.join(', ')]] : []),
+    ['bucket', `${store.description} (${escapeControls(health)})`],
+  ];
+}
+
+function volumesText(volumes: readonly VolumeStatus[]): string {
+  if (volumes.length === 0) return 'no volumes\n';
+  const header = ['VOLUME', 'STATE', 'SIZE', 'BLOCK', 'STORED', 'CODING', 'FLUSH IS IN', 'HELD BY', 'CLIENTS', 'WHERE'];
+  const lines = formatTable([header, ...volumes.map(volumeRow)]);
+  const notes = volumes.flatMap((volume) =>
+    volume.error === null ? [] : [`${volume.name}: ${volume.error.code}: ${escapeControls(volume.error.message)}\n`],
+  );
+  const marks = volumes.some((volume) => volume.default) ? '* served where a client names no export\n' : '';
+  return lines + marks + (notes.length === 0 ? '' : `\n${notes.join('')}`);
+}
+
+function volumeRow(volume: VolumeStatus): string[] {
+  return [
+    volume.default ? `${volume.name} *` : volume.name,
+    stateText(volume),
+    volume.sizeBytes === null ? '?' : approximateSize(volume.sizeBytes),
+    volume.blockSizeBytes === null ? '?' : formatSize(volume.blockSizeBytes),
+    storedText(volume),
+    [
+      volume.compress === 'none' ? 'plain' : volume.compress,
+      ...(volume.encryption === null ? [] : [volume.encryption]),
+    ].join('+'),
+    volume.durability,
+    leaseText(volume.lease),
+    String(volume.connections),
+    volume.url,
+  ];
+}
+
+function stateText({ state, readOnly, sharedDisk }: VolumeStatus): string {
+  return [state, ...(readOnly ? ['read-only'] : []), ...(sharedDisk ? ['shared'] : [])].join(', ');
+}
+
+/** Blocks are stored whole, before compression: their number is what is known. */
+function storedText({ storedBlocks, survey }: VolumeStatus): string {
+  if (storedBlocks !== null) return `${storedBlocks} blocks`;
+  return survey === null || survey.done ? '?' : `counting, ${survey.blocksListed} so far`;
+}
+
+function leaseText(lease: LeaseStatus | null): string {
+  if (lease === null) return '-';
+  const ago = lease.renewedAgoMs === null ? '' : ` ${approximateDuration(lease.renewedAgoMs)} ago`;
+  const words = {
+    held: 'us',
+    other: lease.holder,
+    expired: `${lease.holder}, expired`,
+    token: `${lease.holder}, by token`,
+  };
+  return `${escapeControls(words[lease.state])}${ago === '' ? '' : ` (renewed${ago})`}`;
+}
+
+function connectionsText(connections: readonly ConnectionStatus[]): string {
+  const header = ['CLIENT', 'VOLUME', 'ATTACHED', 'REQUESTS NOW', 'READ', 'WRITTEN'];
+  const rows = connections.map((connection) => [
+    connection.peer,
+    connection.volume ?? '(handshake)',
+    approximateDuration(connection.connectedMs),
+    String(connection.requestsInFlight),
+    approximateSize(connection.readBytes),
+    approximateSize(connection.writtenBytes),
+  ]);
+  return formatTable([header, ...rows]);
+}
