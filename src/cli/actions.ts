@@ -3,7 +3,7 @@
  * are printed as they stand, so that a name or a meaning here changes only with a note in the CHANGELOG.
  */
 import type { Settings } from '../config/settings.ts';
-import type { Log } from '../lib/log.ts';
+import type { Logger } from '../telemetry/logger.ts';
 
 /** Where a verb prints: stdout or stderr. */
 export interface Output {
@@ -17,7 +17,7 @@ export interface Output {
 /** What every action gets besides its own arguments. */
 export interface CommandContext {
   readonly settings: Settings;
-  readonly log: Log;
+  readonly log: Logger;
   /** The caller prints the answer as JSON: an action has nothing to print on stdout itself. */
   readonly json: boolean;
   readonly stdout: Output;

@@ -20,3 +20,19 @@ export async function withDeadline<T>(
     timer.abort();
   }
 }
+
+/** Waits for `work`, or for `signal`, whichever is first; false where it was the signal. */
+export async function raceAbort(work: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
+  if (signal.aborted) {
+    work.catch(() => {});
+    return false;
+  }
+  const { promise: aborted, resolve } = Promise.withResolvers<false>();
+  const onAbort = (): void => resolve(false);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([work.then(() => true as const), aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}

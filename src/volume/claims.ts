@@ -2,17 +2,12 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { ObjectStore } from '../object/object-store.ts';
+import type { ConditionalPuts } from '../object/probe.ts';
 import type { Claim, Claimant } from './claim.ts';
 import { LeaseClaim, TAKE_OVER_WAIT_SHARE } from './lease-claim.ts';
 import { SHARED_DISK_TOKEN, tokenOf } from './mounted-token.ts';
 import { TokenClaim } from './token-claim.ts';
 import { volumeKeys } from './volume-keys.ts';
-
-/** What the store does with conditional PUTs; some answer 200 and ignore the condition. */
-export interface ConditionalPuts {
-  readonly ifNoneMatch: boolean;
-  readonly ifMatch: boolean;
-}
 
 export interface ClaimsOptions {
   readonly store: ObjectStore;

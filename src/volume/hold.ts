@@ -83,13 +83,26 @@ export class Hold implements Fence {
     this.#running = Promise.all([this.#keepRenewing(), this.#watchLapse()]);
   }
 
-  /** Stops renewing and gives the claims up. With `erase` nothing of them stays in the bucket. */
+  /** Stops renewing and gives the claims up. Nobody may be writing any more. With `erase` nothing of them stays. */
   async release({ erase = false } = {}): Promise<void> {
     if (this.#stop.signal.aborted) return;
+    await this.#end();
+    if (this.#lost === null) await this.#releaseClaims(this.#options.claims.toReversed(), erase);
+  }
+
+  /**
+   * Cuts off whatever is being written and stops renewing, but leaves the claims to lapse by themselves: what was cut off
+   * may still arrive, and nobody else may write before it has.
+   */
+  async abandon(): Promise<void> {
+    if (!this.#stop.signal.aborted) await this.#end();
+  }
+
+  async #end(): Promise<void> {
     this.#stop.abort();
     this.#settleWaiters(new StorageError('CANCELLED', 'the volume has been released'));
+    this.#lapse.abort(new StorageError('CANCELLED', 'the volume has been released'));
     await this.#running;
-    if (this.#lost === null) await this.#releaseClaims(this.#options.claims.toReversed(), erase);
   }
 
   /** By both clocks: the monotonic one stands still while the machine sleeps, the other one may be set back. */

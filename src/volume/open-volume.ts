@@ -7,8 +7,9 @@ import type { Clock } from '../lib/clock.ts';
 import { isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { ObjectStore } from '../object/object-store.ts';
+import type { ConditionalPuts } from '../object/probe.ts';
 import type { Claimant } from './claim.ts';
-import { type ConditionalPuts, makeClaims } from './claims.ts';
+import { makeClaims } from './claims.ts';
 import { keyFromBlocks, keyFromRecord } from './encryption.ts';
 import { openFence } from './fence.ts';
 import { FencedObjectStore } from './fenced-object-store.ts';
@@ -23,7 +24,10 @@ import { WriteThroughDevice } from './write-through-device.ts';
 
 /** What every volume of an appliance shares. */
 export interface VolumeEnvironment {
+  /** For blocks. */
   readonly store: ObjectStore;
+  /** The same bucket for leases and records, past any limit on requests and bytes: a lease must not wait for bulk data. */
+  readonly controlStore: ObjectStore;
   /** Found out by trying: see object/probe.ts. Only asked where the volume is to be written. */
   readonly conditionalPuts: () => Promise<ConditionalPuts>;
   readonly claimant: Claimant;
@@ -70,7 +74,7 @@ export async function holdVolume(
   environment: VolumeEnvironment,
   { takeOver, signal, onLost }: Pick<OpenOptions, 'takeOver' | 'signal' | 'onLost'>,
 ): Promise<Hold> {
-  const { store, claimant, leaseDurationMs: durationMs, clock } = environment;
+  const { controlStore: store, claimant, leaseDurationMs: durationMs, clock } = environment;
   const log = environment.log.child({ volume: volume.name });
   const conditionalPuts = await environment.conditionalPuts();
   const { prefix, sharedDisk } = volume;
@@ -116,7 +120,7 @@ async function lookAndRecord(
   const looked = await look(volume, environment, options);
   const { identity } = looked;
   if (!identity.stale) return looked;
-  const fenced = new FencedObjectStore(environment.store, hold);
+  const fenced = new FencedObjectStore(environment.controlStore, hold);
   const { record } = volumeKeys(volume.prefix);
   const onlyIfAbsent = identity.origin !== 'ours' && (await environment.conditionalPuts()).ifNoneMatch;
   try {

@@ -1,6 +1,7 @@
 /** An open volume: its device for those who serve it, and what can be done with it while it is open. */
 
 import type { BlocksLayout, SurveyStatus } from '../layout/blocks/blocks-layout.ts';
+import { raceAbort } from '../lib/deadline.ts';
 import { StorageError } from '../lib/errors.ts';
 import { formatSize } from '../lib/units.ts';
 import type { ObjectStore } from '../object/object-store.ts';
@@ -20,6 +21,13 @@ export interface VolumeParts {
   readonly hold: Hold | null;
   /** Fenced where the volume is held. */
   readonly store: ObjectStore;
+}
+
+export interface Resized {
+  readonly oldSizeBytes: number;
+  readonly newSizeBytes: number;
+  /** Blocks deleted beyond the new end. */
+  readonly deletedBlocks: number;
 }
 
 export class Volume {
@@ -71,7 +79,7 @@ export class Volume {
    * it that nobody uses what a smaller size cuts off. INVALID for a size the format cannot have, or a smaller one without
    * `force`.
    */
-  async resize(sizeBytes: number, { force }: { readonly force: boolean }): Promise<void> {
+  async resize(sizeBytes: number, { force }: { readonly force: boolean }): Promise<Resized> {
     const { name, readOnly } = this.options;
     const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
     if (readOnly) throw new StorageError('READ_ONLY', `volume ${name} is read-only`);
@@ -81,7 +89,7 @@ export class Volume {
         `volume ${name} is a shared disk: stop everybody and resize it without sharedDisk`,
       );
     checkGeometry(this.options, sizeBytes, blockSizeBytes);
-    if (sizeBytes === oldSizeBytes) return;
+    if (sizeBytes === oldSizeBytes) return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks: 0 };
     if (sizeBytes < oldSizeBytes && !force) {
       throw new StorageError(
         'INVALID',
@@ -95,16 +103,22 @@ export class Volume {
       await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });
       await this.#layout.resize(sizeBytes);
       await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null });
-      if (sizeBytes < oldSizeBytes) await this.#layout.discardBeyondEnd(oldSizeBytes / blockSizeBytes);
+      const deletedBlocks = await this.#layout.discardBeyondEnd(Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes);
+      return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks };
     } finally {
       this.#resizing = false;
     }
   }
 
-  /** Finishes what is under way and gives the volume up. */
-  async close(): Promise<void> {
-    await this.device.close();
-    await this.#hold?.release();
+  /**
+   * Finishes what is under way and gives the volume up. When `giveUp` aborts first, what is still being written is cut
+   * off, and the lease is left to lapse. True where everything was finished.
+   */
+  async close(giveUp: AbortSignal): Promise<boolean> {
+    const finished = await raceAbort(this.device.close(), giveUp);
+    if (finished) await this.#hold?.release();
+    else await this.#hold?.abandon();
+    return finished;
   }
 
   async #writeRecord(record: VolumeRecord): Promise<void> {

@@ -162,9 +162,9 @@ export class BlocksLayout implements Layout, BlockWorker {
     await this.#queues.rewrite(0);
   }
 
-  /** Deletes the objects of blocks [first, end) that lie beyond the volume's end. */
-  async discardBeyondEnd(end: number): Promise<void> {
-    await this.#deleteListed(this.#blockCount, end);
+  /** Deletes the objects of blocks beyond the volume's end, up to block `end`; returns how many there were. */
+  discardBeyondEnd(end: number): Promise<number> {
+    return this.#deleteListed(this.#blockCount, end);
   }
 
   /**
@@ -297,10 +297,13 @@ export class BlocksLayout implements Layout, BlockWorker {
     return settleAll(blocks.map((block) => this.#queues.write(block, patch)));
   }
 
-  async #deleteListed(first: number, end: number): Promise<void> {
+  async #deleteListed(first: number, end: number): Promise<number> {
+    let deleted = 0;
     for await (const blocks of listBlocks(this.#store, this.#keys, first, end, this.#stop.signal)) {
       await settleAll(blocks.map((block) => this.#deletes.delete(this.#keys.keyOf(block))));
+      deleted += blocks.length;
     }
+    return deleted;
   }
 
   async #runSurvey(states: BlockStates): Promise<void> {

@@ -1,0 +1,98 @@
+/** The control socket of a running appliance: JSON over HTTP on a unix socket that only its owner may open. */
+import { chmod, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { describeError, type ErrorCode, isStorageError, StorageError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { HTTP_STATUS } from './http-status.ts';
+
+/** The kernel's limit on the path of a unix socket, without its NUL (unix(7)). */
+const SOCKET_PATH_BYTES_MAX = 107;
+const REQUEST_BODY_BYTES_MAX = 64 * 1024;
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** Answers a request: gets its JSON body and returns what is sent as JSON. A StorageError becomes an HTTP error. */
+export type ControlHandler = (body: Readonly<Record<string, unknown>>) => Promise<object>;
+
+/** Handlers by method and path: `GET /v1/status`. */
+export type ControlRoutes = Readonly<Record<string, ControlHandler>>;
+
+export class ControlServer {
+  readonly path: string;
+  readonly #routes: ControlRoutes;
+  readonly #log: Log;
+  readonly #server: Server;
+
+  constructor(path: string, routes: ControlRoutes, log: Log) {
+    this.path = path;
+    this.#routes = routes;
+    this.#log = log;
+    this.#server = createServer(
+      { requestTimeout: REQUEST_TIMEOUT_MS },
+      (request, response) => void this.#answer(request, response),
+    );
+  }
+
+  /** The caller holds the lock of the directory: a socket that is there is a dead process's. INVALID for too long a path. */
+  async listen(): Promise<void> {
+    if (Buffer.byteLength(this.path) > SOCKET_PATH_BYTES_MAX) {
+      throw new StorageError(
+        'INVALID',
+        `the control socket's path ${this.path} is longer than ${SOCKET_PATH_BYTES_MAX} bytes: choose a shorter cache.dir`,
+      );
+    }
+    await rm(this.path, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', (cause) =>
+        reject(new StorageError('UNAVAILABLE', `cannot listen on ${this.path}`, { cause })),
+      );
+      this.#server.listen(this.path, resolve);
+    });
+    await chmod(this.path, 0o600);
+  }
+
+  /** Waits for answers under way; the socket goes with the server. */
+  async close(): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.#server.closeIdleConnections();
+    await closed;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const route = `${request.method} ${request.url}`;
+    try {
+      const handler = Object.hasOwn(this.#routes, route) ? this.#routes[route] : undefined;
+      if (handler === undefined) throw new StorageError('NOT_FOUND', `this appliance has nothing at ${route}`);
+      send(response, 200, await handler(await readBody(request)));
+    } catch (error) {
+      if (!isStorageError(error)) this.#log.error('a control request failed unexpectedly', { route, error });
+      const code: ErrorCode = isStorageError(error) ? error.code : 'UNAVAILABLE';
+      send(response, HTTP_STATUS[code], { error: { code, message: describeError(error) } });
+    }
+  }
+}
+
+function send(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
+  response.end(`${JSON.stringify(body)}\n`);
+}
+
+async function readBody(request: IncomingMessage): Promise<Readonly<Record<string, unknown>>> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request) {
+    length += chunk.length;
+    if (length > REQUEST_BODY_BYTES_MAX) throw new StorageError('INVALID', 'the request is too large');
+    chunks.push(chunk);
+  }
+  if (length === 0) return {};
+  let body: unknown;
+  try {
+    body = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch (cause) {
+    throw new StorageError('INVALID', 'the request is not JSON', { cause });
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    throw new StorageError('INVALID', 'the request is not a JSON object');
+  return body as Readonly<Record<string, unknown>>;
+}

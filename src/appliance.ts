@@ -1,0 +1,242 @@
+/** A running appliance: opens its volumes, serves them, tells its state, and stops without losing an answer. */
+import { type ControlHandler, ControlServer } from './admin/control-server.ts';
+import type { ApplianceStatus, ServeOptions, VolumeStatus } from './cli/actions.ts';
+import type { Settings, VolumeSettings } from './config/settings.ts';
+import type { Clock } from './lib/clock.ts';
+import { withDeadline } from './lib/deadline.ts';
+import { describeError, isStorageError, StorageError } from './lib/errors.ts';
+import { settleAll } from './lib/settle.ts';
+import { StateDir } from './lib/state-dir.ts';
+import type { NbdExport } from './nbd/exports.ts';
+import { NbdServer } from './nbd/server.ts';
+import type { Stores } from './stores.ts';
+import { announceReady, listenNames } from './telemetry/banner.ts';
+import type { Logger } from './telemetry/logger.ts';
+import type { Claimant } from './volume/claim.ts';
+import { openVolume } from './volume/open-volume.ts';
+import type { Volume } from './volume/volume.ts';
+import { describeVolume, missingVolumeStatus, openVolumeStatus } from './volume-status.ts';
+
+/** What is left of the drain time for the volumes once the clients are gone; at least this much. */
+const CLOSE_DEADLINE_MIN_MS = 2_000;
+
+export interface ApplianceParts {
+  readonly settings: Settings;
+  readonly stores: Stores;
+  readonly stateDir: StateDir;
+  readonly claimant: Claimant;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly version: string;
+}
+
+interface Slot {
+  readonly settings: VolumeSettings;
+  volume: Volume | null;
+}
+
+export class Appliance {
+  readonly #parts: ApplianceParts;
+  readonly #slots: readonly Slot[];
+  readonly #nbd: NbdServer;
+  readonly #control: ControlServer;
+  readonly #startedAtMs: number;
+  readonly #allLost = new AbortController();
+
+  constructor(parts: ApplianceParts) {
+    const { settings, stateDir, log, clock } = parts;
+    this.#parts = parts;
+    this.#startedAtMs = clock.now();
+    this.#slots = Object.values(settings.volumes).map((volume) => ({ settings: volume, volume: null }));
+    this.#nbd = new NbdServer({
+      exports: { list: () => this.#exports(), find: (name) => this.#find(name) },
+      log,
+      limits: settings.nbd,
+    });
+    this.#control = new ControlServer(
+      StateDir.controlSocketPath(stateDir.path),
+      { 'GET /v1/status': async () => this.status(), 'POST /v1/resize': (body) => this.#resize(body) },
+      log,
+    );
+  }
+
+  /** Aborts when other writers have taken every volume: there is nothing left to serve. */
+  get allLost(): AbortSignal {
+    return this.#allLost.signal;
+  }
+
+  /** Opens every volume and listens. When it rejects, everything that was started has been stopped again. */
+  async start(takeOver: readonly string[], signal: AbortSignal): Promise<void> {
+    const { settings } = this.#parts;
+    try {
+      await this.#control.listen();
+      await settleAll(this.#slots.map((slot) => this.#open(slot, takeOver.includes(slot.settings.name), signal)));
+      for (const target of settings.nbd.listen) await this.#nbd.listen(target);
+      if (settings.nbd.socket !== null) await this.#nbd.listen({ path: settings.nbd.socket });
+    } catch (error) {
+      await this.stop(signal);
+      throw error;
+    }
+    this.#announce();
+  }
+
+  /**
+   * Refuses new requests, waits for those under way until the drain time is over or `hurry` aborts, and releases the
+   * volumes. False where requests that had not been answered were cut off.
+   */
+  async stop(hurry: AbortSignal): Promise<boolean> {
+    const { clock, settings, log } = this.#parts;
+    const startedAtMs = clock.now();
+    const cut = (): void => void this.#nbd.close({ deadlineMs: 0 });
+    const drained = this.#nbd.close({ deadlineMs: hurry.aborted ? 0 : settings.shutdown.drainMs });
+    hurry.addEventListener('abort', cut, { once: true });
+    await drained;
+    hurry.removeEventListener('abort', cut);
+    const leftMs = Math.max(settings.shutdown.drainMs - (clock.now() - startedAtMs), CLOSE_DEADLINE_MIN_MS);
+    const finished = await withDeadline(
+      clock,
+      leftMs,
+      (giveUp) =>
+        Promise.all(this.#slots.map(async ({ volume }) => (volume === null ? true : this.#close(volume, giveUp)))),
+      hurry,
+    );
+    await this.#control.close();
+    const clean = finished.every((value) => value);
+    if (clean) log.info('stopped; everything that was answered is in the bucket', { event: 'stopped' });
+    else log.warn('stopped; requests that had not been answered were cut off', { event: 'stopped' });
+    return clean;
+  }
+
+  status(): ApplianceStatus {
+    const { clock, version, stores } = this.#parts;
+    const connections = this.#nbd.connections();
+    return {
+      running: true,
+      version,
+      pid: process.pid,
+      uptimeMs: Math.round(clock.now() - this.#startedAtMs),
+      nbd: this.#listenNames(),
+      connections: connections.map((connection) => ({
+        peer: connection.peer,
+        volume: connection.export,
+        connectedMs: Date.now() - connection.since.getTime(),
+        requestsInFlight: connection.requestsInFlight,
+        readBytes: connection.bytesSent,
+        writtenBytes: connection.bytesReceived,
+      })),
+      store: stores.status(),
+      volumes: this.#slots.map((slot) =>
+        this.#volumeStatus(slot, connections.filter((one) => one.export === slot.settings.name).length),
+      ),
+    };
+  }
+
+  #volumeStatus({ settings, volume }: Slot, connections: number): VolumeStatus {
+    const location = this.#parts.stores.locate(settings);
+    if (volume === null) return missingVolumeStatus(settings, location.url, 'opening', null);
+    return openVolumeStatus(settings, volume, this.#parts.claimant, connections);
+  }
+
+  async #open(slot: Slot, takeOver: boolean, signal: AbortSignal): Promise<void> {
+    const { stores, log } = this.#parts;
+    const { options, environment } = await stores.environment(slot.settings, this.#parts.claimant);
+    const onLost = (error: StorageError): void => {
+      log.error('another writer has taken the volume; it is no longer served', {
+        volume: options.name,
+        error: describeError(error),
+        event: 'fenced',
+      });
+      if (slot.volume !== null) void this.#nbd.detach(slot.volume.device, { deadlineMs: 0 });
+      if (this.#slots.every(({ volume }) => volume?.lost)) this.#allLost.abort(error);
+    };
+    try {
+      slot.volume = await openVolume(options, environment, { create: { force: false }, takeOver, signal, onLost });
+    } catch (error) {
+      log.error('cannot open the volume', { volume: options.name, url: options.url, error: describeError(error) });
+      throw error;
+    }
+  }
+
+  async #close(volume: Volume, giveUp: AbortSignal): Promise<boolean> {
+    const finished = await volume.close(giveUp);
+    this.#parts.log.debug('volume closed', { volume: volume.name, finished });
+    return finished;
+  }
+
+  #exports(): NbdExport[] {
+    return this.#slots.flatMap(({ settings, volume }) =>
+      volume === null || volume.lost !== null
+        ? []
+        : [{ name: settings.name, description: settings.description ?? '', device: volume.device }],
+    );
+  }
+
+  /** No name asks for the only volume, or the one marked as the default. */
+  #find(name: string): NbdExport | undefined {
+    const exports = this.#exports();
+    if (name !== '') return exports.find((one) => one.name === name);
+    const chosen = this.#slots.length === 1 ? this.#slots[0] : this.#slots.find(({ settings }) => settings.default);
+    return exports.find((one) => one.name === chosen?.settings.name);
+  }
+
+  async #resize({ name, sizeBytes, force }: Parameters<ControlHandler>[0]): Promise<object> {
+    if (typeof name !== 'string' || typeof sizeBytes !== 'number' || typeof force !== 'boolean') {
+      throw new StorageError('INVALID', 'a resize needs a name, sizeBytes and force');
+    }
+    const slot = this.#slots.find(({ settings }) => settings.name === name);
+    if (slot === undefined) throw new StorageError('NOT_FOUND', `this appliance has no volume ${name}`);
+    if (slot.volume === null) throw new StorageError('UNAVAILABLE', `volume ${name} is not open yet`);
+    const { volume } = slot;
+    const attached = this.#nbd.connections().filter((connection) => connection.export === name).length;
+    if (sizeBytes < volume.record.sizeBytes && attached > 0) {
+      throw new StorageError(
+        'HELD',
+        `volume ${name} has ${attached} clients attached: detach them before it is made smaller`,
+      );
+    }
+    return { name, ...(await volume.resize(sizeBytes, { force })) };
+  }
+
+  #listenNames(): string[] {
+    return listenNames(this.#listening());
+  }
+
+  #listening(): { listen: { host: string; port: number }[]; socket: string | null } {
+    const listen: { host: string; port: number }[] = [];
+    let socket: string | null = null;
+    for (const address of this.#nbd.addresses()) {
+      if ('path' in address) socket = address.path;
+      else listen.push(address);
+    }
+    return { listen, socket };
+  }
+
+  #announce(): void {
+    const { log, version } = this.#parts;
+    const volumes = this.#slots.flatMap(({ settings, volume }) =>
+      volume === null ? [] : [{ ...describeVolume(settings, volume), default: this.#find('')?.name === settings.name }],
+    );
+    announceReady(log, { version, nodeVersion: process.version, ...this.#listening(), volumes });
+  }
+}
+
+/** Runs an appliance until it is told to stop, or has nothing left to serve. Returns the exit code. */
+export async function runAppliance(appliance: Appliance, options: ServeOptions, hurry: AbortSignal): Promise<void> {
+  const { stop, takeOver } = options;
+  try {
+    await appliance.start(takeOver, stop);
+  } catch (error) {
+    // Told to stop while it was starting: that is what was asked for.
+    if (stop.aborted && isStorageError(error, 'CANCELLED')) return;
+    throw error;
+  }
+  const until = AbortSignal.any([stop, appliance.allLost]);
+  if (!until.aborted) await new Promise((resolve) => until.addEventListener('abort', resolve, { once: true }));
+  const clean = await appliance.stop(hurry);
+  if (appliance.allLost.aborted) throw appliance.allLost.reason;
+  if (!clean)
+    throw new StorageError(
+      'CANCELLED',
+      'stopped before every request had been answered; nothing that was answered is lost',
+    );
+}

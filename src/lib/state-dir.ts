@@ -1,0 +1,79 @@
+/** The directory an appliance keeps its own state in: who it is, and that it runs only once. */
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { StorageError } from './errors.ts';
+import { ProcessLock } from './process-lock.ts';
+
+const INSTANCE = /^[0-9a-f-]{36}$/;
+
+export class StateDir {
+  readonly path: string;
+  readonly #lock: ProcessLock;
+
+  /** Creates the directory where it is missing. ACCESS_DENIED or NO_SPACE where it cannot be used. */
+  constructor(path: string) {
+    this.path = path;
+    try {
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+    } catch (cause) {
+      throw unusable(path, cause);
+    }
+    this.#lock = new ProcessLock(join(path, 'lock'));
+  }
+
+  /** Where the appliance that uses the directory `path` listens for commands. */
+  static controlSocketPath(path: string): string {
+    return join(path, 'control.sock');
+  }
+
+  /** Takes the directory for this process, until `close`. False where another process has it. */
+  tryHold(): boolean {
+    return this.#lock.tryHold();
+  }
+
+  /**
+   * The identity of the appliance whose directory this is, on this boot of this kernel. To be called by the process that
+   * holds the directory: of two processes with one identity one is then surely dead. The boot is part of it because a
+   * directory may be copied with its machine, and both copies run.
+   */
+  instance(): string {
+    return `${this.#directoryId()}/${bootId()}`;
+  }
+
+  close(): void {
+    this.#lock.close();
+  }
+
+  #directoryId(): string {
+    const file = join(this.path, 'instance');
+    try {
+      const text = readFileSync(file, 'utf8').trim();
+      if (INSTANCE.test(text)) return text;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw unusable(this.path, error);
+    }
+    const made = randomUUID();
+    try {
+      writeFileSync(`${file}.new`, `${made}\n`, { flush: true });
+      renameSync(`${file}.new`, file);
+    } catch (cause) {
+      throw unusable(this.path, cause);
+    }
+    return made;
+  }
+}
+
+/** Linux's own; elsewhere every process is on a boot of its own, and waits for leases to lapse. */
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return randomUUID();
+  }
+}
+
+function unusable(path: string, cause: unknown): StorageError {
+  const code = (cause as NodeJS.ErrnoException).code === 'ENOSPC' ? 'NO_SPACE' : 'ACCESS_DENIED';
+  return new StorageError(code, `cannot use the directory ${path} (cache.dir)`, { cause });
+}

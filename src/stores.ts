@@ -1,0 +1,153 @@
+/** The buckets an appliance works on, each under one stack of wrappers, and where in them its volumes are. */
+import type { StoreStatus } from './cli/actions.ts';
+import type { Settings, VolumeSettings } from './config/settings.ts';
+import { parseStoreUrl, type VolumeLocation, volumeLocation } from './config/store-url.ts';
+import type { Clock } from './lib/clock.ts';
+import type { Log } from './lib/log.ts';
+import { FileObjectStore } from './object/file/file-object-store.ts';
+import { InstrumentedObjectStore } from './object/instrumented.ts';
+import { LimitedObjectStore } from './object/limited.ts';
+import { MemoryObjectStore } from './object/memory.ts';
+import type { ObjectStore } from './object/object-store.ts';
+import { type ConditionalPuts, probeConditionalPuts } from './object/probe.ts';
+import { RetryingObjectStore } from './object/retrying.ts';
+import { S3ObjectStore } from './object/s3/s3-object-store.ts';
+import { StoreHealth } from './object/store-health.ts';
+import { StoreMetrics } from './object/store-metrics.ts';
+import type { Claimant } from './volume/claim.ts';
+import type { VolumeEnvironment } from './volume/open-volume.ts';
+import { volumeKeys } from './volume/volume-keys.ts';
+import type { VolumeOptions } from './volume/volume-options.ts';
+
+/** Blocks of one volume in memory at once take no more than this, but there are always a few. */
+const BLOCK_MEMORY_MAX_BYTES = 256 * 1024 * 1024;
+const BLOCKS_IN_FLIGHT_MIN = 4;
+/** Requests beside the limited ones: leases are renewed however busy the store is. */
+const CONTROL_CONCURRENCY = 4;
+
+export interface StoresOptions {
+  readonly settings: Settings;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Opens the bucket of a url without a prefix; S3, a directory or memory where left out. */
+  readonly open?: (url: string) => Promise<ObjectStore>;
+}
+
+interface Stack {
+  /** For blocks: limited in requests and bytes. */
+  readonly data: ObjectStore;
+  /** For leases and records: the same bucket, past the limits. */
+  readonly control: ObjectStore;
+  probe: Promise<ConditionalPuts> | null;
+}
+
+export interface Location extends VolumeLocation {
+  /** For people. */
+  readonly url: string;
+}
+
+export class Stores {
+  readonly #options: StoresOptions;
+  readonly #stacks = new Map<string, Promise<Stack>>();
+  readonly #metrics = new StoreMetrics();
+  readonly #health: StoreHealth;
+
+  constructor(options: StoresOptions) {
+    this.#options = options;
+    this.#health = new StoreHealth(options.clock, options.log);
+  }
+
+  locate(volume: VolumeSettings): Location {
+    const location = volumeLocation(this.#options.settings.store, volume);
+    return { ...location, url: `${location.storeUrl}/${location.keyPrefix}` };
+  }
+
+  /** What opening the volume takes: its options, and the bucket it is in. */
+  async environment(
+    volume: VolumeSettings,
+    claimant: Claimant,
+  ): Promise<{ readonly options: VolumeOptions; readonly environment: VolumeEnvironment }> {
+    const { clock, log, settings } = this.#options;
+    const { keyPrefix, storeUrl, url } = this.locate(volume);
+    const stack = await this.#stack(storeUrl);
+    const blockSizeBytes = volume.blockSizeBytes ?? 1024 * 1024;
+    const environment: VolumeEnvironment = {
+      store: stack.data,
+      controlStore: stack.control,
+      conditionalPuts: () => {
+        stack.probe ??= probeConditionalPuts(stack.control, volumeKeys(keyPrefix).reserved);
+        return stack.probe;
+      },
+      claimant,
+      leaseDurationMs: settings.lease.durationMs,
+      inFlightBlocksMax: Math.max(
+        BLOCKS_IN_FLIGHT_MIN,
+        Math.min(settings.store.concurrency * 2, Math.floor(BLOCK_MEMORY_MAX_BYTES / blockSizeBytes)),
+      ),
+      clock,
+      log,
+    };
+    return { options: { ...volume, url, prefix: keyPrefix }, environment };
+  }
+
+  status(): StoreStatus {
+    const health = this.#health.snapshot();
+    const metrics = this.#metrics.snapshot();
+    const counters: Record<string, number> = {
+      bytesUp: metrics.bytesUp,
+      bytesDown: metrics.bytesDown,
+      requestsInFlight: metrics.inFlight,
+    };
+    let attempts = 0;
+    for (const [operation, { attempts: count, latencySumMs, outcomes }] of Object.entries(metrics.operations)) {
+      attempts += count;
+      counters[`${operation}Requests`] = count;
+      counters[`${operation}Failures`] = count - (outcomes.ok ?? 0) - (outcomes.absent ?? 0);
+      counters[`${operation}LatencyMeanMs`] = count === 0 ? 0 : Math.round((latencySumMs / count) * 100) / 100;
+    }
+    return {
+      description: this.#options.settings.store.url,
+      health: attempts === 0 ? 'unknown' : health.state,
+      error: health.state === 'failing' ? (health.lastError?.message ?? null) : null,
+      metrics: counters,
+    };
+  }
+
+  async close(): Promise<void> {
+    for (const stack of this.#stacks.values()) await (await stack).control.close();
+  }
+
+  #stack(storeUrl: string): Promise<Stack> {
+    let stack = this.#stacks.get(storeUrl);
+    if (stack === undefined) {
+      stack = this.#build(storeUrl);
+      this.#stacks.set(storeUrl, stack);
+    }
+    return stack;
+  }
+
+  /** Attempts are counted below the retries; a pause between attempts holds no place. */
+  async #build(storeUrl: string): Promise<Stack> {
+    const { clock, settings } = this.#options;
+    const { store } = settings;
+    const raw = await (this.#options.open ?? ((url) => openStore(url, settings)))(storeUrl);
+    const instrumented = new InstrumentedObjectStore(raw, this.#metrics, clock);
+    const policy = {
+      deadlineMs: store.retryDeadlineMs,
+      pauseInitialMs: store.retryPauseInitialMs,
+      pauseMaxMs: store.retryPauseMaxMs,
+    };
+    return {
+      data: new RetryingObjectStore(new LimitedObjectStore(instrumented, store, clock), policy, clock, this.#health),
+      control: new RetryingObjectStore(instrumented, policy, clock, this.#health),
+      probe: null,
+    };
+  }
+}
+
+async function openStore(url: string, { store }: Settings): Promise<ObjectStore> {
+  const parsed = parseStoreUrl(url, '/');
+  if (parsed.kind === 'memory') return new MemoryObjectStore();
+  if (parsed.kind === 'file') return FileObjectStore.open(parsed.dir);
+  return new S3ObjectStore({ ...store, bucket: parsed.bucket, concurrency: store.concurrency + CONTROL_CONCURRENCY });
+}

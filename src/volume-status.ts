@@ -1,0 +1,112 @@
+/** A volume as status shows it, whether it is being served or only looked at. */
+import { hostname } from 'node:os';
+import type { LeaseStatus, VolumeDescription, VolumeState, VolumeStatus } from './cli/actions.ts';
+import type { VolumeSettings } from './config/settings.ts';
+import type { StorageError } from './lib/errors.ts';
+import type { ObjectStore } from './object/object-store.ts';
+import type { Claimant } from './volume/claim.ts';
+import { inspectVolume } from './volume/inspect.ts';
+import { parseLease } from './volume/lease-document.ts';
+import { readToken } from './volume/mounted-token.ts';
+import type { Volume } from './volume/volume.ts';
+import { volumeKeys } from './volume/volume-keys.ts';
+import type { VolumeOptions } from './volume/volume-options.ts';
+
+export function describeVolume(settings: VolumeSettings, { options, record }: Volume): VolumeDescription {
+  return {
+    name: settings.name,
+    url: options.url,
+    sizeBytes: record.sizeBytes,
+    blockSizeBytes: record.blockSizeBytes,
+    layout: record.layout,
+    durability: settings.durability,
+    compress: options.compress,
+    encryption: record.encryption?.cipher ?? null,
+    readOnly: settings.readOnly,
+    sharedDisk: settings.sharedDisk,
+  };
+}
+
+export function openVolumeStatus(
+  settings: VolumeSettings,
+  volume: Volume,
+  claimant: Claimant,
+  connections: number,
+): VolumeStatus {
+  const { lost, confirmedAgoMs, survey } = volume;
+  const holder = `${claimant.host}:${claimant.pid}`;
+  return {
+    ...describeVolume(settings, volume),
+    state: lost === null ? 'serving' : 'fenced',
+    error: lost === null ? null : { code: lost.code, message: lost.message },
+    default: settings.default,
+    lease:
+      confirmedAgoMs === null
+        ? null
+        : { holder, state: lost === null ? 'held' : 'other', renewedAgoMs: Math.round(confirmedAgoMs) },
+    survey: survey.state === 'not run' ? null : { done: survey.state === 'done', blocksListed: survey.blocksListed },
+    storedBlocks: volume.storedBlocks,
+    connections,
+  };
+}
+
+/** Of a volume that is not open here. */
+export function missingVolumeStatus(
+  settings: VolumeSettings,
+  url: string,
+  state: VolumeState,
+  error: StorageError | null,
+): VolumeStatus {
+  return {
+    name: settings.name,
+    url,
+    state,
+    error: error === null ? null : { code: error.code, message: error.message },
+    sizeBytes: null,
+    blockSizeBytes: null,
+    layout: settings.layout,
+    durability: settings.durability,
+    compress: settings.compress,
+    encryption: settings.encryption?.cipher ?? null,
+    readOnly: settings.readOnly,
+    sharedDisk: settings.sharedDisk,
+    default: settings.default,
+    lease: null,
+    survey: null,
+    storedBlocks: null,
+    connections: 0,
+  };
+}
+
+/** What the bucket says of a volume that nobody serves here. */
+export async function idleVolumeStatus(
+  settings: VolumeSettings,
+  options: VolumeOptions,
+  store: ObjectStore,
+  signal: AbortSignal,
+): Promise<VolumeStatus> {
+  const { record, metadata, sampleBlock } = await inspectVolume(store, options.prefix, options.blockHashPrefix, signal);
+  const lease = await readLeaseStatus(store, options.prefix, signal);
+  const absent = record === null && sampleBlock === null;
+  return {
+    ...missingVolumeStatus(settings, options.url, absent ? 'absent' : 'idle', null),
+    sizeBytes: metadata?.sizeBytes ?? record?.sizeBytes ?? null,
+    blockSizeBytes: metadata?.blockSizeBytes ?? record?.blockSizeBytes ?? null,
+    ...(record === null ? {} : { encryption: record.encryption?.cipher ?? null }),
+    lease,
+  };
+}
+
+/** Who says that it holds the volume. Whether that is still true only time tells. */
+async function readLeaseStatus(store: ObjectStore, prefix: string, signal: AbortSignal): Promise<LeaseStatus | null> {
+  const keys = volumeKeys(prefix);
+  const object = await store.get(keys.lease, { signal });
+  const lease = object === null ? null : parseLease(object);
+  if (lease !== null && !lease.released) {
+    const renewedAgoMs = Math.max(0, Date.now() - Date.parse(lease.renewedAt));
+    const expired = renewedAgoMs > lease.durationMs;
+    return { holder: `${lease.host}:${lease.pid}`, state: expired ? 'expired' : 'other', renewedAgoMs };
+  }
+  const token = await readToken(store, keys.token, signal);
+  return token === null ? null : { holder: token.text || hostname(), state: 'token', renewedAgoMs: null };
+}
