@@ -11,7 +11,6 @@ import { MemoryObjectStore } from './object/memory.ts';
 import type { ObjectStore } from './object/object-store.ts';
 import { type ConditionalPuts, probeConditionalPuts } from './object/probe.ts';
 import { RetryingObjectStore } from './object/retrying.ts';
-import { S3ObjectStore } from './object/s3/s3-object-store.ts';
 import { StoreHealth } from './object/store-health.ts';
 import { StoreMetrics } from './object/store-metrics.ts';
 import type { Claimant } from './volume/claim.ts';
@@ -149,5 +148,7 @@ async function openStore(url: string, { store }: Settings): Promise<ObjectStore>
   const parsed = parseStoreUrl(url, '/');
   if (parsed.kind === 'memory') return new MemoryObjectStore();
   if (parsed.kind === 'file') return FileObjectStore.open(parsed.dir);
+  // Loaded only where it is used: the SDK takes longer to load than everything else together.
+  const { S3ObjectStore } = await import('./object/s3/s3-object-store.ts');
   return new S3ObjectStore({ ...store, bucket: parsed.bucket, concurrency: store.concurrency + CONTROL_CONCURRENCY });
 }
