@@ -46,9 +46,13 @@ export function checkPut(key: string, options: PutOptions): void {
   if (options.ifMatch === '' || options.ifMatch?.includes('"')) {
     throw new StorageError('INVALID', `a put of ${key} names the ETag ${options.ifMatch}, which is empty or quoted`);
   }
-  for (const name of Object.keys(options.headers?.metadata ?? {})) {
+  for (const [name, value] of Object.entries(options.headers?.metadata ?? {})) {
     if (!/^[a-z0-9!#$%&'*+.^_|~-]+$/.test(name)) {
       throw new StorageError('INVALID', `the metadata name ${JSON.stringify(name)} is not a lower-case header name`);
+    }
+    // What a header cannot carry unchanged is refused, instead of coming back as something else.
+    if (!/^([\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?)?$/.test(value)) {
+      throw new StorageError('INVALID', `the metadata ${name} of ${key} is not plain ASCII without spaces around it`);
     }
   }
 }
