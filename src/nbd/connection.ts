@@ -121,7 +121,10 @@ export class Connection implements SocketReader {
     this.#handshakeTimer = setTimeout(() => this.destroy('the handshake took too long'), limits.handshakeTimeoutMs);
     this.#socket = readInto(accepted, this);
     this.#socket.on('end', () => this.#onEnd());
-    this.#socket.on('error', (error) => this.destroy(describeError(error)));
+    this.#socket.on('error', (error) => {
+      this.#log.debug('the connection broke', { error: describeError(error) });
+      this.destroy('');
+    });
     this.#socket.on('close', () => this.#onClose());
     this.#flush();
     this.#socket.resume();
