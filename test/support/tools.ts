@@ -76,25 +76,23 @@ export function missingTools(tools: readonly Tool[]): Tool[] {
 
 /** True where all tools are there. Otherwise skips the test with the reason, or fails it where CI is `true`. */
 export function requireTools(t: TestContext, tools: readonly Tool[]): boolean {
-  const reason = reasonWithout(tools);
-  if (reason === null) return true;
-  if (process.env.CI === 'true') throw new Error(`${reason}; under CI=true that is a failure`);
-  t.skip(reason);
-  return false;
+  const reason = reasonToSkip(missingTools(tools), process.env.CI === 'true');
+  if (reason !== null) t.skip(reason);
+  return reason === null;
 }
 
 /** The same as options for `test` or `describe`. */
 export function toolsOrSkip(tools: readonly Tool[]): { skip: string | false } {
-  const reason = reasonWithout(tools);
-  if (reason !== null && process.env.CI === 'true') throw new Error(`${reason}; under CI=true that is a failure`);
-  return { skip: reason ?? false };
+  return { skip: reasonToSkip(missingTools(tools), process.env.CI === 'true') ?? false };
 }
 
-function reasonWithout(tools: readonly Tool[]): string | null {
-  const missing = missingTools(tools);
+/** Why a test cannot run, or null where nothing is missing. In CI nothing that can be installed may be: throws. */
+export function reasonToSkip(missing: readonly Tool[], ci: boolean): string | null {
   if (missing.length === 0) return null;
   const packages = new Set(missing.map((tool) => PACKAGE_OF_TOOL[tool]));
-  return `needs ${missing.join(', ')}: apt-get install ${[...packages].join(' ')}`;
+  const reason = `needs ${missing.join(', ')}: apt-get install ${[...packages].join(' ')}`;
+  if (ci) throw new Error(`${reason}; under CI=true that is a failure`);
+  return reason;
 }
 
 /** True where the machine has all of them. Otherwise skips the test with the reason, in CI too: nothing can be installed. */
