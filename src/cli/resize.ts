@@ -1,7 +1,7 @@
 /** `bucketdisk resize`: makes a volume larger, or with --force smaller. */
 import type { Command } from 'commander';
 import { formatSize, parseSize } from '../lib/units.ts';
-import type { ResizeOutcome } from './actions.ts';
+import type { CommandContext, ResizeOutcome } from './actions.ts';
 import { answer, configuredVolume, type Frame } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
 
@@ -38,7 +38,14 @@ ${EXIT_CODES_HELP}`,
     );
 }
 
-function describeOutcome({ name, oldSizeBytes, newSizeBytes, deletedBlocks }: ResizeOutcome): string {
+function describeOutcome(outcome: ResizeOutcome, { settings }: CommandContext): string {
+  const { name, oldSizeBytes, newSizeBytes, deletedBlocks } = outcome;
   const deleted = deletedBlocks === 0 ? '' : `, ${deletedBlocks} blocks beyond the new end deleted`;
-  return `resized ${name} from ${formatSize(oldSizeBytes)} to ${formatSize(newSizeBytes)}${deleted}\n`;
+  const configured = settings.volumes[name]?.sizeBytes ?? newSizeBytes;
+  const size = formatSize(newSizeBytes);
+  const next =
+    configured === newSizeBytes
+      ? ''
+      : `  now set volumes.${name}.size to "${size}": it is ${formatSize(configured)} in the configuration\n`;
+  return `resized ${name} from ${formatSize(oldSizeBytes)} to ${size}${deleted}\n${next}`;
 }

@@ -33,7 +33,7 @@ const SHOWN_LENGTH_MAX = 100;
 
 /** A value as it is quoted in a message: on one line, not endless, and without the credentials that a url may hold. */
 export function show(value: unknown): string {
-  const text = (JSON.stringify(value) ?? String(value)).replace(/\/\/[^/@\s]*@/g, '//***@');
+  const text = (JSON.stringify(value) ?? String(value)).replace(/\/\/[^"\s]*@/g, '//***@');
   return text.length <= SHOWN_LENGTH_MAX ? text : `${text.slice(0, SHOWN_LENGTH_MAX)}...`;
 }
 

@@ -190,7 +190,11 @@ describe('verbs', () => {
     const json = await runCommand('create demo --json', new FakeHost({ actions }));
     assert.deepEqual(JSON.parse(json.stdout), DESCRIPTION);
     const resized = await runCommand('resize demo 512MiB --force', new FakeHost({ actions }));
-    assert.equal(resized.stdout, 'resized demo from 1GiB to 512MiB, 3 blocks beyond the new end deleted\n');
+    assert.equal(
+      resized.stdout,
+      'resized demo from 1GiB to 512MiB, 3 blocks beyond the new end deleted\n' +
+        '  now set volumes.demo.size to "512MiB": it is 1GiB in the configuration\n',
+    );
     assert.deepEqual(calls, [
       ['create', 'warn', 'demo', { force: true }],
       ['create', 'info', 'demo', { force: false }],

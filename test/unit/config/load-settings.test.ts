@@ -253,7 +253,7 @@ describe('secrets', () => {
     const config = file(
       'wrong.json5',
       `{ store: { secretAccessKey: 8675309, sessionToken: ["s3cr3t"], secretKey: "s3cr3t" },
-      volumes: { media: { pasword: "s3cr3t", url: "s3://me:s3cr3t@bucket" } } }`,
+      volumes: { media: { pasword: "s3cr3t", url: "s3://me:a/@s3cr3t@bucket" } } }`,
     );
     const env = { BUCKETDISK_STORE_SECRET_KEY: 's3cr3t' };
     const found = problems({ files: [config], env });
