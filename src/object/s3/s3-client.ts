@@ -33,6 +33,7 @@ export function createS3Client(options: S3StoreOptions): S3Client {
     customUserAgent: 'bucketdisk',
   });
   addDigests(client);
+  refuseForeignAnswers(client);
   return client;
 }
 
@@ -100,5 +101,31 @@ function addDigests(client: S3Client): void {
       return next(args);
     },
     { name: 'bucketdiskDigests', step: 'build', priority: 'low' },
+  );
+}
+
+interface IncomingAnswer {
+  readonly statusCode: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: { destroy?(): void };
+}
+
+/**
+ * S3 answers in XML. A page of HTML with status 200, from a proxy or a portal, would otherwise read as a listing without
+ * keys or a delete without errors. Objects themselves may be of any type.
+ */
+function refuseForeignAnswers(client: S3Client): void {
+  client.middlewareStack.add(
+    (next, context) => async (args) => {
+      const result = await next(args);
+      const { statusCode, headers, body } = result.response as IncomingAnswer;
+      const readsObject = /^(Get|Head)ObjectCommand$/.test(context.commandName ?? '');
+      if (statusCode < 300 && !readsObject && headers['content-type']?.startsWith('text/html')) {
+        body?.destroy?.();
+        throw new StorageError('UNAVAILABLE', `answered ${statusCode} with a page of HTML: that is no S3 server`);
+      }
+      return result;
+    },
+    { name: 'bucketdiskForeignAnswers', step: 'deserialize', priority: 'low' },
   );
 }

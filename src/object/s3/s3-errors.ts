@@ -174,7 +174,8 @@ function fromNetwork(error: unknown, request: FailedRequest): StorageError {
 }
 
 function meaningOfNetwork(name: unknown, errno: unknown, endpoint: string): Meaning {
-  if (name === 'TimeoutError' || errno === 'ETIMEDOUT') {
+  // The SDK gives resets this name too, but those have a code of their own.
+  if (errno === 'ETIMEDOUT' || (name === 'TimeoutError' && errno === undefined)) {
     return { code: 'TIMEOUT', advice: `no connection to ${endpoint} in time` };
   }
   if (typeof errno !== 'string') return { code: 'UNAVAILABLE' };

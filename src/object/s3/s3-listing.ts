@@ -35,6 +35,7 @@ export class S3ListingCheck {
     if (output.KeyCount !== undefined && output.KeyCount !== contents.length + (output.CommonPrefixes?.length ?? 0)) {
       throw new StorageError('UNAVAILABLE', `${this.#what} failed: ${contents.length} of ${output.KeyCount} keys came`);
     }
+    if (output.IsTruncated === undefined) throw this.#refused('nothing that says whether it is complete');
     const encoded = output.EncodingType === 'url';
     const objects: ListedObject[] = [];
     for (const { Key, Size, ETag } of contents) {
@@ -57,7 +58,7 @@ export class S3ListingCheck {
 
   #advance(output: ListObjectsV2CommandOutput, count: number): void {
     this.#emptyPages = count === 0 ? this.#emptyPages + 1 : 0;
-    if (output.IsTruncated !== true) {
+    if (!output.IsTruncated) {
       this.#token = undefined;
       return;
     }

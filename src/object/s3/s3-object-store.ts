@@ -68,7 +68,7 @@ export class S3ObjectStore implements ObjectStore {
     checkGet(key, options);
     return this.#attempt(`looking at the object ${key}`, true, options.signal, async (signal, what) => {
       for (let i = 0; i < 2; i++) {
-        const answer = await this.#head(key, signal);
+        const answer = await this.#head(key, what, signal);
         if ('info' in answer) return answer.info;
         // The answer to a HEAD has no body to tell a missing key from a missing bucket or a refusal's reason. That of
         // a GET has, and is one and the same answer for both questions.
@@ -81,9 +81,8 @@ export class S3ObjectStore implements ObjectStore {
   async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
     checkPut(key, options);
     return this.#attempt(`writing the object ${key}`, false, options.signal, async (signal, what) => {
-      const etag = unquoteEtag((await this.#put(this.#putInput(key, body, options), options, what, signal)) ?? '');
-      if (etag === '') throw new StorageError('UNAVAILABLE', `${what} failed: answered without an ETag`);
-      return { etag };
+      const header = await this.#put(this.#putInput(key, body, options), options, what, signal);
+      return { etag: etagOf(header, what) };
     });
   }
 
@@ -179,16 +178,16 @@ export class S3ObjectStore implements ObjectStore {
       range,
       what,
     );
-    return { ...infoOf(key, output, objectBytes), body };
+    return { ...infoOf(key, output, objectBytes, what), body };
   }
 
   /** What the object is, or `unclear` for an answer that only its missing body would explain. */
-  async #head(key: string, abortSignal: AbortSignal): Promise<{ info: ObjectInfo } | { unclear: true }> {
+  async #head(key: string, what: string, abortSignal: AbortSignal): Promise<{ info: ObjectInfo } | { unclear: true }> {
     try {
       const command = new HeadObjectCommand({ Bucket: this.bucket, Key: key });
       const output = await this.#client.send(command, { abortSignal });
       if (output.ContentLength === undefined) return { unclear: true };
-      return { info: infoOf(key, output, output.ContentLength) };
+      return { info: infoOf(key, output, output.ContentLength, what) };
     } catch (error) {
       const status = statusOf(error);
       if (status !== undefined && status >= 300 && status < 500 && status !== 429) return { unclear: true };
@@ -308,16 +307,28 @@ export class S3ObjectStore implements ObjectStore {
   }
 }
 
-function infoOf(key: string, output: GetObjectCommandOutput | HeadObjectCommandOutput, sizeBytes: number): ObjectInfo {
+function infoOf(
+  key: string,
+  output: GetObjectCommandOutput | HeadObjectCommandOutput,
+  sizeBytes: number,
+  what: string,
+): ObjectInfo {
   return {
     key,
     sizeBytes,
-    etag: unquoteEtag(output.ETag ?? ''),
+    etag: etagOf(output.ETag, what),
     contentType: output.ContentType,
     contentEncoding: output.ContentEncoding,
     metadata: output.Metadata ?? {},
     lastModified: output.LastModified,
   };
+}
+
+/** Every S3 server sends an ETag; what has none is somebody else's answer. */
+function etagOf(header: string | undefined, what: string): string {
+  const etag = unquoteEtag(header ?? '');
+  if (etag === '') throw new StorageError('UNAVAILABLE', `${what} failed: answered without an ETag`);
+  return etag;
 }
 
 /** Whether XML 1.0 can carry the text, and carries it unchanged. */

@@ -18,10 +18,6 @@ export interface StoreUnderTest {
 export interface SuiteOptions {
   /** Some gateways answer 500 to the losers of a race of If-Match puts instead of 412. */
   readonly losersMayBeUnavailable?: boolean;
-  /** Keys with these segments are refused or rewritten by some gateways. */
-  readonly dotSegments?: boolean;
-  /** Objects in the listing that needs several pages. */
-  readonly manyObjects?: number;
 }
 
 /** Tells `error` apart by its code; anything but a StorageError is a failure of the test. */
@@ -319,7 +315,7 @@ export function objectStoreSuite(
 
     check('takes every key a bucket takes, and lists them in the order of their bytes', async () => {
       const prefix = fresh();
-      const keys = [...AWKWARD_KEYS, ...((options.dotSegments ?? true) ? DOT_KEYS : [])]
+      const keys = [...AWKWARD_KEYS, ...DOT_KEYS]
         .map((key) => prefix + key)
         .filter((key) => Buffer.byteLength(key) <= 1024);
       const body = (key: string): Buffer => createHash('sha256').update(key).digest();
@@ -364,7 +360,7 @@ export function objectStoreSuite(
 
     check('lists in pages, which a consumer may leave', async () => {
       const prefix = fresh();
-      const count = options.manyObjects ?? 1234;
+      const count = 1234;
       const keys = Array.from({ length: count }, (_, i) => `${prefix}${i.toString(16).padStart(8, '0')}`);
       for (let i = 0; i < count; i += 16) {
         await Promise.all(keys.slice(i, i + 16).map((key) => store.put(key, Buffer.from('x'))));
