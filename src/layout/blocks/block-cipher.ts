@@ -20,14 +20,15 @@ export interface CipherSpec {
 export function findCipher(name: string): CipherSpec {
   const info = getCipherInfo(name.toLowerCase());
   // Names such as aes-128-cbc-hmac-sha1 are TLS record ciphers, of no use by themselves.
-  const usable = info?.mode === MODE && info.ivLength === info.blockSize && !/hmac/i.test(name);
+  const usable = info?.mode === MODE && info.ivLength === info.blockSize && !/hmac/i.test(info.name);
   if (!usable || info?.blockSize === undefined) {
     throw new StorageError(
       'INVALID',
       `cipher ${name} is not to be had: use a block cipher in CBC mode, such as AES-256-CBC`,
     );
   }
-  return { name: name.toUpperCase(), keyLengthBytes: info.keyLength, blockLengthBytes: info.blockSize };
+  // Not the spelling given: `aes128` is an alias, which s3backer would not find in an object's Content-Encoding.
+  return { name: info.name.toUpperCase(), keyLengthBytes: info.keyLength, blockLengthBytes: info.blockSize };
 }
 
 export interface BlockCipherOptions {
