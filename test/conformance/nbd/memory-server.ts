@@ -34,6 +34,7 @@ function print(message: string, fields?: unknown): void {
 
 const device = new (values.later ? LaterMemoryDevice : MemoryDevice)(Number(values.size));
 device.recordCalls = false;
+device.copyReads = false;
 const server = new NbdServer({ exports: tableOf({ name: 'memory', description: 'a disk in memory', device }), log });
 try {
   if (values.socket !== undefined) await server.listen({ path: values.socket });

@@ -1,0 +1,30 @@
+/** Payload buffers: of the right length, used again, and not kept without bound. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PayloadPool } from '../../../src/nbd/payload-pool.ts';
+
+test('a buffer given back is the next of its length; other lengths are not kept', () => {
+  const pool = new PayloadPool(1_000_000);
+  const page = pool.take(4096);
+  assert.equal(page.length, 4096);
+  pool.give(page);
+  assert.equal(pool.keptBytes, 4096);
+  assert.notEqual(pool.take(8192), page);
+  assert.equal(pool.take(4096), page);
+  assert.equal(pool.keptBytes, 0);
+  for (const length of [1, 256, 5000, 33_554_431]) pool.give(pool.take(length));
+  assert.equal(pool.keptBytes, 0);
+});
+
+test('two takers never share', () => {
+  const pool = new PayloadPool(1_000_000);
+  pool.give(pool.take(512));
+  assert.notEqual(pool.take(512), pool.take(512));
+});
+
+test('no more is kept than was allowed', () => {
+  const pool = new PayloadPool(10_000);
+  const pages = [pool.take(4096), pool.take(4096), pool.take(4096)];
+  for (const page of pages) pool.give(page);
+  assert.equal(pool.keptBytes, 8192);
+});
