@@ -10,6 +10,8 @@ const inflate = promisify(zlib.inflate);
 const zstdCompress = promisify(zlib.zstdCompress);
 const zstdDecompress = promisify(zlib.zstdDecompress);
 
+type Decompress = (body: Buffer, options: zlib.ZlibOptions & zlib.ZstdOptions) => Promise<unknown>;
+
 export const BLOCK_CONTENT_TYPE = 'application/x-s3backer-block';
 const HMAC_METADATA = 's3backer-hmac';
 const ENCRYPT = 'encrypt-';
@@ -99,14 +101,24 @@ export class BlockCodec {
     }
     for (const encoding of encodings.toReversed()) {
       if (encoding.startsWith(ENCRYPT)) body = this.#decrypt(block, encoding.slice(ENCRYPT.length), body, object);
-      else if (encoding === 'deflate') body = await inflate(body, { maxOutputLength: blockSizeBytes });
-      else if (encoding === 'zstd') body = await zstdDecompress(body, { maxOutputLength: blockSizeBytes });
+      else if (encoding === 'deflate') body = await this.#decompress(inflate, body);
+      else if (encoding === 'zstd') body = await this.#decompress(zstdDecompress, body);
       else throw new StorageError('CORRUPT', `unknown content encoding "${encoding}"`);
     }
     if (body.length !== blockSizeBytes) {
       throw new StorageError('CORRUPT', `${body.length} bytes where the block has ${blockSizeBytes}`);
     }
     return body;
+  }
+
+  /** Never more than a block, whatever the body would grow to. Node passes over what follows the compressed data. */
+  async #decompress(decompress: Decompress, body: Buffer): Promise<Buffer> {
+    // With `info` the result is not a buffer, which the types do not know.
+    const result: unknown = await decompress(body, { maxOutputLength: this.#options.blockSizeBytes, info: true });
+    const { buffer, engine } = result as { readonly buffer: Buffer; readonly engine: { readonly bytesWritten: number } };
+    const excess = body.length - engine.bytesWritten;
+    if (excess !== 0) throw new StorageError('CORRUPT', `${excess} bytes follow the end of the compressed data`);
+    return buffer;
   }
 
   #decrypt(block: number, cipherName: string, body: Buffer, object: ObjectData): Buffer {
