@@ -328,7 +328,7 @@ export class BlocksLayout implements Layout, BlockWorker {
   /** The block's bytes, or null where it has no object. */
   async #fetch(block: number): Promise<Buffer | null> {
     const object = await this.#store.get(this.#keys.keyOf(block));
-    this.#noteFound(block, object !== null);
+    this.#noteLooked(block, object);
     return object === null ? null : this.#codec.decode(block, object);
   }
 
@@ -343,7 +343,7 @@ export class BlocksLayout implements Layout, BlockWorker {
       if (error instanceof StorageError && error.code === 'INVALID') return undefined;
       throw error;
     }
-    this.#noteFound(block, object !== null);
+    this.#noteLooked(block, object);
     if (object === null) return null;
     const plain = (object.contentEncoding ?? '') === '' && object.sizeBytes === this.blockSizeBytes;
     return plain ? object.body : undefined;
@@ -369,9 +369,15 @@ export class BlocksLayout implements Layout, BlockWorker {
     return this.#states?.get(block) ?? UNKNOWN;
   }
 
-  /** No write of the block is under way: its queue has us at the head. */
-  #noteFound(block: number, found: boolean): void {
-    if (this.#states?.get(block) === UNKNOWN) this.#states.set(block, found ? PRESENT : ABSENT);
+  /** No write of the block is under way: its queue has us at the head. CORRUPT where its object has been lost. */
+  #noteLooked(block: number, object: ObjectData | null): void {
+    const state = this.#stateOf(block);
+    if (state === UNKNOWN) this.#states?.set(block, object === null ? ABSENT : PRESENT);
+    if (state !== PRESENT || object !== null) return;
+    throw new StorageError(
+      'CORRUPT',
+      `block object ${this.#keys.keyOf(block)} is gone although it was there: somebody else has deleted it`,
+    );
   }
 }
 
