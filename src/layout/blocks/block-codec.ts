@@ -115,7 +115,10 @@ export class BlockCodec {
   async #decompress(decompress: Decompress, body: Buffer): Promise<Buffer> {
     // With `info` the result is not a buffer, which the types do not know.
     const result: unknown = await decompress(body, { maxOutputLength: this.#options.blockSizeBytes, info: true });
-    const { buffer, engine } = result as { readonly buffer: Buffer; readonly engine: { readonly bytesWritten: number } };
+    const { buffer, engine } = result as {
+      readonly buffer: Buffer;
+      readonly engine: { readonly bytesWritten: number };
+    };
     const excess = body.length - engine.bytesWritten;
     if (excess !== 0) throw new StorageError('CORRUPT', `${excess} bytes follow the end of the compressed data`);
     return buffer;

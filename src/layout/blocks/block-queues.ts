@@ -76,6 +76,15 @@ export class BlockQueues {
     return blocks;
   }
 
+  /** The blocks of [first, end) that a write is queued or under way for, in no order. */
+  writtenBlocks(first: number, end: number): number[] {
+    const blocks: number[] = [];
+    for (const { block, jobs } of this.#queues.values()) {
+      if (block >= first && block < end && jobs.some(({ kind }) => kind === 'write')) blocks.push(block);
+    }
+    return blocks;
+  }
+
   read(block: number, start: number, end: number): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const waiter: ReadWaiter = { start, end, resolve, reject };

@@ -1,5 +1,6 @@
 /** The `blocks` layout: one object a block, in s3backer's own format; a block of zeros has no object. */
 import type { Clock } from '../../lib/clock.ts';
+import { raceAbort, withDeadline } from '../../lib/deadline.ts';
 import { describeError, StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { RangeGates } from '../../lib/range-gates.ts';
@@ -14,6 +15,7 @@ import { listBlocks } from './block-listing.ts';
 import { BlockQueues, type BlockWorker, type Patch } from './block-queues.ts';
 import { ABSENT, type BlockState, BlockStates, PRESENT, UNCERTAIN, UNKNOWN } from './block-states.ts';
 import { DeleteBatcher } from './delete-batcher.ts';
+import { mapExtents } from './extent-map.ts';
 import { changeNothing, composeBlock, coverBlock } from './patches.ts';
 import { formatVolumeMetadata } from './volume-metadata.ts';
 
@@ -132,23 +134,15 @@ export class BlocksLayout implements Layout, BlockWorker {
   async extents(offset: number, length: number): Promise<Extent[]> {
     const states = this.#states;
     if (states === null) return [{ length, hole: false, zero: false }];
-    if (this.#surveyRun !== null) {
-      await Promise.race([
-        this.#surveyRun.catch(() => {}),
-        this.#clock.sleep(EXTENTS_WAIT_MS, this.#stop.signal).catch(() => {}),
-      ]);
+    const survey = this.#surveyRun?.catch(() => {});
+    if (survey !== undefined) {
+      await withDeadline(this.#clock, EXTENTS_WAIT_MS, (signal) => raceAbort(survey, signal), this.#stop.signal);
     }
-    const found: Extent[] = [];
-    const end = offset + length;
-    const endBlock = Math.ceil(end / this.blockSizeBytes);
-    for (let at = offset; at < end; ) {
-      const block = Math.floor(at / this.blockSizeBytes);
-      const absent = states.get(block) === ABSENT;
-      const runEnd = Math.min(end, states.next(ABSENT, !absent, block, endBlock) * this.blockSizeBytes);
-      found.push({ length: runEnd - at, hole: absent, zero: absent });
-      at = runEnd;
-    }
-    return found;
+    const first = Math.floor(offset / this.blockSizeBytes);
+    const end = Math.ceil((offset + length) / this.blockSizeBytes);
+    return this.#gates.run(first, end, false, async () =>
+      mapExtents(states, this.#queues.writtenBlocks(first, end), this.blockSizeBytes, offset, length),
+    );
   }
 
   async resize(sizeBytes: number): Promise<void> {
