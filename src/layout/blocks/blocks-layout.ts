@@ -61,6 +61,10 @@ export class BlocksLayout implements Layout, BlockWorker {
   /** Null where others write too: then nothing is remembered. */
   readonly #states: BlockStates | null;
   #blockCount: number;
+  /** What block 0 says, or is about to say. */
+  #recordedSizeBytes: number;
+  /** What a listing under way says of blocks from here on is out of date: they have been cut off since it began. */
+  #surveyEnd = 0;
   #survey: SurveyStatus = { state: 'not run', blocksListed: 0 };
   #surveyRun: Promise<void> | null = null;
 
@@ -74,6 +78,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#deletes = new DeleteBatcher(options.store);
     this.#places = new Semaphore(options.inFlightBlocksMax);
     this.#blockCount = options.sizeBytes / options.blockSizeBytes;
+    this.#recordedSizeBytes = options.sizeBytes;
     this.#states = options.exclusive ? new BlockStates(this.#blockCount) : null;
   }
 
@@ -151,9 +156,17 @@ export class BlocksLayout implements Layout, BlockWorker {
     // Objects beyond the end, left by an earlier and larger life of the volume, must not come back to life.
     if (after > before) await this.#deleteListed(before, after);
     else await this.#queues.idle();
+    // The new size counts once block 0 says so; where that fails, nothing has been forgotten of what would be cut off.
+    this.#recordedSizeBytes = sizeBytes;
+    try {
+      await this.#queues.rewrite(0);
+    } catch (error) {
+      this.#recordedSizeBytes = this.sizeBytes;
+      throw error;
+    }
     this.#blockCount = after;
+    this.#surveyEnd = Math.min(this.#surveyEnd, after);
     this.#states?.resize(after);
-    await this.#queues.rewrite(0);
   }
 
   /** Deletes the objects of blocks beyond the volume's end, up to block `end`; returns how many there were. */
@@ -303,9 +316,10 @@ export class BlocksLayout implements Layout, BlockWorker {
   async #runSurvey(states: BlockStates): Promise<void> {
     let blocksListed = 0;
     this.#survey = { state: 'running', blocksListed };
+    this.#surveyEnd = this.#blockCount;
     try {
       for await (const blocks of listBlocks(this.#store, this.#keys, 0, this.#blockCount, this.#stop.signal)) {
-        for (const block of blocks) states.noteListed(block);
+        for (const block of blocks) if (block < this.#surveyEnd) states.noteListed(block);
         blocksListed += blocks.length;
         this.#survey = { state: 'running', blocksListed };
       }
@@ -345,7 +359,9 @@ export class BlocksLayout implements Layout, BlockWorker {
 
   async #put(block: number, image: Buffer): Promise<void> {
     const metadata =
-      block === 0 ? formatVolumeMetadata({ sizeBytes: this.sizeBytes, blockSizeBytes: this.blockSizeBytes }) : {};
+      block === 0
+        ? formatVolumeMetadata({ sizeBytes: this.#recordedSizeBytes, blockSizeBytes: this.blockSizeBytes })
+        : {};
     const { body, headers } = await this.#codec.encode(block, image, metadata);
     this.#states?.set(block, UNCERTAIN);
     await this.#store.put(this.#keys.keyOf(block), body, { headers });
