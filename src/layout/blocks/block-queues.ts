@@ -2,6 +2,7 @@
  * Orders what is asked of each block: one request at a time, in the order made, with neighbours in the queue merged into
  * one. Different blocks run in parallel; how many at once is for the worker to limit.
  */
+import { copyPart } from '../../lib/copy-part.ts';
 
 /** A part of one block: `data` from `start`, or `length` zeros. */
 export interface Patch {
@@ -160,7 +161,7 @@ export class BlockQueues {
     try {
       const bytes = await this.#worker.readBlock(block, start, end);
       return () => {
-        for (const waiter of waiters) waiter.resolve(bytes.subarray(waiter.start - start, waiter.end - start));
+        for (const waiter of waiters) waiter.resolve(copyPart(bytes, waiter.start - start, waiter.end - start));
       };
     } catch (error) {
       return () => {

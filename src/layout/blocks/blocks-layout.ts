@@ -1,5 +1,6 @@
 /** The `blocks` layout: one object a block, in s3backer's own format; a block of zeros has no object. */
 import type { Clock } from '../../lib/clock.ts';
+import { copyPart } from '../../lib/copy-part.ts';
 import { raceAbort, withDeadline } from '../../lib/deadline.ts';
 import { describeError, StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
@@ -201,7 +202,7 @@ export class BlocksLayout implements Layout, BlockWorker {
         if (part !== undefined) return part ?? Buffer.alloc(end - start);
       }
       const bytes = await this.#fetch(block);
-      return bytes === null ? Buffer.alloc(end - start) : bytes.subarray(start, end);
+      return bytes === null ? Buffer.alloc(end - start) : copyPart(bytes, start, end);
     });
   }
 
