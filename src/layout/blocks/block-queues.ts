@@ -58,11 +58,14 @@ interface Queue {
  */
 export class BlockQueues {
   readonly #worker: BlockWorker;
+  readonly #joinRunning: boolean;
   readonly #queues = new Map<number, Queue>();
   readonly #idleWaiters: (() => void)[] = [];
 
-  constructor(worker: BlockWorker) {
+  /** `joinRunning`: a read may take the answer of one under way; not where others write the blocks, who may be done by now. */
+  constructor(worker: BlockWorker, joinRunning: boolean) {
     this.#worker = worker;
+    this.#joinRunning = joinRunning;
   }
 
   /** Whether anything is queued or under way for the block. */
@@ -94,7 +97,7 @@ export class BlockQueues {
         last.start = Math.min(last.start, start);
         last.end = Math.max(last.end, end);
         last.waiters.push(waiter);
-      } else if (last?.kind === 'read' && last.start <= start && end <= last.end) {
+      } else if (last?.kind === 'read' && this.#joinRunning && last.start <= start && end <= last.end) {
         last.waiters.push(waiter);
       } else {
         this.#add(block, { kind: 'read', start, end, waiters: [waiter], started: false });

@@ -54,7 +54,7 @@ export class BlocksLayout implements Layout, BlockWorker {
   readonly #codec: BlockCodec;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #queues = new BlockQueues(this);
+  readonly #queues: BlockQueues;
   readonly #gates = new RangeGates();
   readonly #deletes: DeleteBatcher;
   readonly #places: Semaphore;
@@ -76,6 +76,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#codec = options.codec;
     this.#clock = options.clock;
     this.#log = options.log;
+    this.#queues = new BlockQueues(this, options.exclusive);
     this.#deletes = new DeleteBatcher(options.store);
     this.#places = new Semaphore(options.inFlightBlocksMax);
     this.#blockCount = options.sizeBytes / options.blockSizeBytes;

@@ -37,22 +37,20 @@ export class DeleteBatcher {
 
   #send(): void {
     while (this.#requests < this.#requestsMax && this.#waiting.length > 0) {
-      const batch = this.#waiting.splice(0, DELETE_KEYS_MAX);
-      this.#requests++;
-      this.#store
-        .delete(batch.map((waiting) => waiting.key))
-        .then(
-          () => {
-            for (const waiting of batch) waiting.resolve();
-          },
-          (error: unknown) => {
-            for (const waiting of batch) waiting.reject(error);
-          },
-        )
-        .finally(() => {
-          this.#requests--;
-          this.#send();
-        });
+      void this.#request(this.#waiting.splice(0, DELETE_KEYS_MAX));
     }
+  }
+
+  /** Never rejects: errors go to those who wait. */
+  async #request(batch: readonly Waiting[]): Promise<void> {
+    this.#requests++;
+    try {
+      await this.#store.delete(batch.map((waiting) => waiting.key));
+      for (const waiting of batch) waiting.resolve();
+    } catch (error) {
+      for (const waiting of batch) waiting.reject(error);
+    }
+    this.#requests--;
+    this.#send();
   }
 }
