@@ -22,8 +22,9 @@ export class WriteThroughDevice implements BlockDevice {
   readonly #layout: Layout;
   readonly #fence: Fence;
   readonly #readOnly: boolean;
-  /** Writes that have not been answered. Each of them is bounded by the request it answers. */
-  readonly #writing = new Set<Promise<void>>();
+  /** Reads and writes that have not been answered. Each of them is bounded by the request it answers. */
+  readonly #reading = new Set<Promise<unknown>>();
+  readonly #writing = new Set<Promise<unknown>>();
   #closed = false;
 
   constructor({ layout, fence, readOnly }: WriteThroughDeviceOptions) {
@@ -45,13 +46,12 @@ export class WriteThroughDevice implements BlockDevice {
 
   async read(offset: number, length: number): Promise<Buffer> {
     this.#checkOpen();
-    const bytes = length === 0 ? Buffer.alloc(0) : await this.#layout.read(offset, length);
-    await this.#ours();
-    return bytes;
+    this.#checkInside(offset, length, 'INVALID');
+    return length === 0 ? Buffer.alloc(0) : this.#answer(this.#reading, this.#layout.read(offset, length));
   }
 
   write(offset: number, data: Buffer, _options: WriteOptions): Promise<void> {
-    return this.#commit(data.length === 0 ? [] : [{ offset, data }]);
+    return this.#commit(offset, data.length, { offset, data });
   }
 
   async zero(offset: number, length: number, { fastOnly }: ZeroOptions): Promise<void> {
@@ -62,11 +62,11 @@ export class WriteThroughDevice implements BlockDevice {
       );
     }
     // Holes even where `mayTrim` is false: a block of zeros has no object in this format, so there is no space to keep.
-    await this.#commit(length === 0 ? [] : [{ offset, zeroLength: length }]);
+    await this.#commit(offset, length, { offset, zeroLength: length });
   }
 
   trim(offset: number, length: number, _options: WriteOptions): Promise<void> {
-    return this.#commit(length === 0 ? [] : [{ offset, zeroLength: length }]);
+    return this.#commit(offset, length, { offset, zeroLength: length });
   }
 
   /** Waits for the writes that are under way; answered ones are in the bucket already. Fails where one of those fails. */
@@ -77,9 +77,8 @@ export class WriteThroughDevice implements BlockDevice {
 
   async extents(offset: number, length: number): Promise<DeviceExtent[]> {
     this.#checkOpen();
-    const extents = await this.#layout.extents(offset, length);
-    await this.#ours();
-    return extents;
+    this.#checkInside(offset, length, 'INVALID');
+    return length === 0 ? [] : this.#answer(this.#reading, this.#layout.extents(offset, length));
   }
 
   /** There is no cache to read ahead into. */
@@ -87,7 +86,7 @@ export class WriteThroughDevice implements BlockDevice {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.allSettled([...this.#writing]);
+    await Promise.allSettled([...this.#reading, ...this.#writing]);
     await this.#layout.close();
   }
 
@@ -104,16 +103,28 @@ export class WriteThroughDevice implements BlockDevice {
     if (this.#closed) throw new StorageError('CANCELLED', 'the volume is closed');
   }
 
-  async #commit(extents: readonly BatchExtent[]): Promise<void> {
+  /** Clients that connected before the volume shrank know its old size. */
+  #checkInside(offset: number, length: number, code: 'INVALID' | 'NO_SPACE'): void {
+    const { sizeBytes } = this.#layout;
+    if (offset + length <= sizeBytes) return;
+    throw new StorageError(code, `${length} bytes from ${offset} are past the end of the volume, ${sizeBytes} bytes`);
+  }
+
+  async #commit(offset: number, length: number, extent: BatchExtent): Promise<void> {
     if (this.#readOnly) throw new StorageError('READ_ONLY', 'the volume is read-only');
     this.#checkOpen();
-    const writing = this.#layout.commit({ extents });
-    this.#writing.add(writing);
+    this.#checkInside(offset, length, 'NO_SPACE');
+    if (length > 0) await this.#answer(this.#writing, this.#layout.commit({ extents: [extent] }));
+  }
+
+  async #answer<T>(underWay: Set<Promise<unknown>>, request: Promise<T>): Promise<T> {
+    underWay.add(request);
     try {
-      await writing;
+      return await request;
     } finally {
-      this.#writing.delete(writing);
+      underWay.delete(request);
+      // Errors too: an object that is gone may be another writer's doing.
+      await this.#ours();
     }
-    await this.#ours();
   }
 }
