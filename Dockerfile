@@ -1,0 +1,58 @@
+# The appliance as an image: NBD on port 10809, configuration in /config, its own state in /cache, and where no S3 bucket
+# is configured, a directory as the bucket in /bucket.
+
+FROM node:24-bookworm-slim AS build
+WORKDIR /build
+COPY package.json package-lock.json .npmrc ./
+# Without install scripts: the one that matters fetches another Node, and this image has its own. npm's `ci` refuses a
+# lock file that lacks a linter's packages for other platforms, which `install` adds; both keep to the locked versions.
+RUN npm ci --ignore-scripts || npm install --no-save --ignore-scripts
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN npm run build && npm prune --omit=dev --ignore-scripts
+COPY config ./config
+COPY LICENSE ./
+# Readable for the user of the final image, whatever the umask of the clone.
+RUN mv config/docker.json5 config/default.json5 && chmod -R a+rX . && chmod a+x dist/main.js
+
+FROM node:24-bookworm-slim
+# tini as the first process passes signals on from the first moment, and reaps what health checks leave behind. npm and
+# yarn come with the base image, and nothing here runs them.
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends tini \
+  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /opt/yarn* \
+  && groupadd --gid 10809 bucketdisk \
+  && useradd --uid 10809 --gid bucketdisk --no-create-home --home-dir /cache --shell /usr/sbin/nologin bucketdisk \
+  && mkdir /config \
+  && echo '{} // Your configuration goes here: mount a file, or a directory with this file in it.' > /config/bucketdisk.json5 \
+  && install -d -m 0700 -o bucketdisk -g bucketdisk /cache /bucket \
+  && ln -s /app/dist/main.js /usr/local/bin/bucketdisk
+
+WORKDIR /app
+COPY --from=build /build/node_modules ./node_modules
+COPY --from=build /build/package.json /build/LICENSE ./
+COPY --from=build /build/config ./config
+COPY --from=build /build/dist ./dist
+
+ENV BUCKETDISK_CONFIG=/config/bucketdisk.json5
+USER 10809:10809
+# New named volumes take the owner of these directories. /config is no volume: an old copy of it must not outlive an image.
+VOLUME ["/cache", "/bucket"]
+# NBD has no encryption and no passwords here: publish the port on 127.0.0.1, or on a network you trust to the last host.
+EXPOSE 10809
+
+ENTRYPOINT ["/usr/bin/tini", "--", "bucketdisk"]
+CMD ["serve"]
+
+# `status` also answers, from the bucket, where no appliance runs: healthy is one that runs and serves every volume.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 CMD bucketdisk status --json | node -e "\
+  const { running, volumes } = JSON.parse(require('node:fs').readFileSync(0, 'utf8')); \
+  process.exit(running && volumes.every(({ state }) => state === 'serving') ? 0 : 1)"
+
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="bucketdisk" \
+  org.opencontainers.image.description="A disk in a bucket: virtual disks whose bytes live in S3, served over NBD" \
+  org.opencontainers.image.licenses="Apache-2.0" \
+  org.opencontainers.image.version="$VERSION" \
+  org.opencontainers.image.revision="$REVISION"
