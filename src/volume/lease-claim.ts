@@ -173,7 +173,7 @@ export class LeaseClaim implements Claim {
       if (now.etag !== found.etag) {
         throw new StorageError(
           'HELD',
-          `the volume is held by ${describeHolder(now.document)}, which is alive. Stop it, or take the volume with --take-over`,
+          `the volume is held by ${describeHolder(now.document)}, which is alive (lease ${this.#where}). Stop it, or take the volume with --take-over`,
         );
       }
     }
