@@ -51,15 +51,12 @@ export class BucketDirectory {
     } catch (cause) {
       throw fromFsError(`looking for the bucket ${this.root}`, cause);
     }
-    if (!marked) throw this.missing();
-  }
-
-  missing(cause?: unknown): StorageError {
-    return new StorageError(
-      'NOT_FOUND',
-      `the bucket ${this.root} is gone: its mark ${this.#mark} is missing; check that its file system is mounted`,
-      { cause },
-    );
+    if (!marked) {
+      throw new StorageError(
+        'NOT_FOUND',
+        `the bucket ${this.root} is gone: its mark ${this.#mark} is missing; check that its file system is mounted`,
+      );
+    }
   }
 
   async #isMarked(): Promise<boolean> {

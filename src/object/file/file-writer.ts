@@ -1,9 +1,9 @@
 /** The writing half of the file store: whole or not at all, durable when it resolves, honest between processes. */
 import { randomBytes } from 'node:crypto';
-import { renameSync, unlinkSync } from 'node:fs';
-import { mkdir, open, rm } from 'node:fs/promises';
+import { existsSync, renameSync } from 'node:fs';
+import { mkdir, open, rm, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { StorageError } from '../../lib/errors.ts';
 import { ProcessLock } from '../../lib/process-lock.ts';
 import { checkNotAborted } from '../checks.ts';
@@ -18,7 +18,7 @@ import { TempArea } from './temp-area.ts';
 
 /** How long a write waits for other processes to let it in, in attempts of some 100 ms. */
 const LOCK_ATTEMPTS_MAX = 60;
-/** Keys unlinked in one turn of the lock: about a millisecond. */
+/** Files moved in one turn of the lock: a few milliseconds. */
 const DELETE_KEYS_PER_TURN = 100;
 /** Directories remembered as durable; beyond that they are found out again. */
 const DURABLE_DIRECTORIES_MAX = 10_000;
@@ -75,14 +75,26 @@ export class FileWriter {
     return { etag };
   }
 
+  /**
+   * Under the lock the files are only moved out of the bucket: taking a large file apart can block for a millisecond,
+   * and is done afterwards on the thread pool.
+   */
   async delete(keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
     const directories = new Set<string>();
-    for (let i = 0; i < keys.length; i += DELETE_KEYS_PER_TURN) {
-      const paths = keys.slice(i, i + DELETE_KEYS_PER_TURN).map(keyToPath);
-      await runLocked(this.#lock, () => this.#unlinkAll(paths, directories), signal);
+    const removed: string[] = [];
+    try {
+      for (let i = 0; i < keys.length; i += DELETE_KEYS_PER_TURN) {
+        if (i > 0) await nextTurn();
+        const paths = keys.slice(i, i + DELETE_KEYS_PER_TURN).map(keyToPath);
+        await runLocked(this.#lock, () => this.#moveOut(paths, directories, removed), signal);
+      }
+      // Also where nothing was there to move: an earlier attempt may have done it and failed before its sync.
+      await Promise.all([...directories].map((directory) => this.#syncIfPresent(directory)));
+      if (removed.length < keys.length) await this.#bucket.check();
+    } finally {
+      // The objects are gone from the bucket; what fails to go here is cleared with the rest of this process's files.
+      await Promise.allSettled(removed.map((path) => unlink(path)));
     }
-    // Also where nothing was there to unlink: an earlier attempt may have done it and failed before its sync.
-    await Promise.all([...directories].map((directory) => this.#syncIfPresent(directory)));
   }
 
   async close(): Promise<void> {
@@ -93,14 +105,18 @@ export class FileWriter {
     }
   }
 
-  #unlinkAll(paths: readonly KeyPath[], directories: Set<string>): void {
+  #moveOut(paths: readonly KeyPath[], directories: Set<string>, removed: string[]): void {
     for (const path of paths) {
       const directory = join(this.#bucket.root, ...path.directories);
       directories.add(directory);
+      const file = join(directory, path.file);
+      const temp = this.#temp.newPath();
       try {
-        unlinkSync(join(directory, path.file));
+        renameSync(file, temp);
+        removed.push(temp);
       } catch (error) {
-        if (errnoOf(error) !== 'ENOENT') throw error;
+        // The place it was to be moved to may be what is missing.
+        if (errnoOf(error) !== 'ENOENT' || existsSync(file)) throw error;
       }
     }
   }
@@ -110,13 +126,13 @@ export class FileWriter {
       await this.#directorySync.sync(directory);
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
-      await this.#bucket.check();
     }
   }
 
   async #writeTemp(temp: string, header: Buffer, body: Buffer): Promise<void> {
-    const file = await open(temp, 'wx').catch((error: unknown) => {
-      throw errnoOf(error) === 'ENOENT' ? this.#bucket.missing(error) : error;
+    const file = await open(temp, 'wx').catch(async (error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') await this.#bucket.check();
+      throw error;
     });
     try {
       await file.writeFile(header);

@@ -1,5 +1,6 @@
 /** What the file store does that other stores have no way to: damage, a bucket that goes away, foreign files. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -92,6 +93,7 @@ describe('FileObjectStore', () => {
     await assert.rejects(store.head('key'), rejectsWith('NOT_FOUND'));
     await assert.rejects(listKeys(store, ''), rejectsWith('NOT_FOUND'));
     await assert.rejects(store.put('key', Buffer.from('y')), rejectsWith('NOT_FOUND'));
+    await assert.rejects(store.delete(['key']), rejectsWith('NOT_FOUND'));
     assert.deepEqual(await readdir(directory), [], 'nothing was written beside the bucket');
     await rm(directory, { recursive: true });
     await rename(`${directory}.away`, directory);
@@ -124,6 +126,30 @@ describe('FileObjectStore', () => {
     const temp = join(directory, '.bucketdisk', 'tmp');
     const [area] = (await readdir(temp)).filter((name) => !name.endsWith('.lock'));
     assert.deepEqual(await readdir(join(temp, area ?? assert.fail())), []);
+  });
+
+  it('does not take an object for deleted when it could not be moved', async () => {
+    await store.put('key', Buffer.from('x'));
+    await rm(join(directory, '.bucketdisk', 'tmp'), { recursive: true });
+    await assert.rejects(store.delete(['key']), rejectsWith('UNAVAILABLE'));
+    assert.equal((await store.get('key'))?.body.toString(), 'x');
+  });
+
+  it('says that the disk is full, and goes on when it is not', async (t) => {
+    const small = join(parent, 'small');
+    await mkdir(small);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', small]).status === 0;
+    if (!mounted) return t.skip('mounting a small file system is not allowed here');
+    const tight = await FileObjectStore.open(join(small, 'bucket'));
+    try {
+      await tight.put('old', Buffer.from('old'));
+      await assert.rejects(tight.put('old', Buffer.alloc(1 << 20)), rejectsWith('NO_SPACE'));
+      assert.equal((await tight.get('old'))?.body.toString(), 'old');
+      await tight.put('new', Buffer.alloc(100_000));
+      await tight.close();
+    } finally {
+      spawnSync('umount', [small]);
+    }
   });
 
   it('writes nothing where it only reads', async () => {
