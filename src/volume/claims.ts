@@ -44,9 +44,9 @@ export function makeClaims(options: ClaimsOptions): readonly Claim[] {
     ...options,
     key: keys.token,
     token,
-    stale: () => [lease?.previousToken ?? null],
-    // Under a lease of our own nobody but s3backer can be writing, and it does not watch its token.
-    takeOverWaitMs: lease === null ? durationMs * TAKE_OVER_WAIT_SHARE : 0,
+    stale: () => lease?.staleTokens ?? [],
+    alone: lease === null,
+    takeOverWaitMs: durationMs * TAKE_OVER_WAIT_SHARE,
     conditional: conditionalPuts.ifNoneMatch,
   });
   return lease === null ? [tokenClaim] : [lease, tokenClaim];

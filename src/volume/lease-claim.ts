@@ -15,6 +15,9 @@ const LOOKS_PER_LIFE = 6;
 /** How often we lose the race for a lease before we believe that others are quicker. */
 const RACES_MAX = 5;
 
+/** Holders whose tokens are remembered: any of them may have died between taking the lease and setting its token. */
+const TOKENS_MAX = 8;
+
 /** Longer than the share of a life for which a holder may write after its last renewal. */
 export const TAKE_OVER_WAIT_SHARE = 0.9;
 
@@ -41,15 +44,15 @@ export class LeaseClaim implements Claim {
   readonly #holder = randomUUID();
   #held: Held | null = null;
   #renewals = 0;
-  #previousToken: string | null = null;
+  #staleTokens: readonly string[] = [];
 
   constructor(options: LeaseClaimOptions) {
     this.#options = options;
   }
 
-  /** The token of the holder before us, whose s3backer token is stale now that its lease is ours. */
-  get previousToken(): string | null {
-    return this.#previousToken;
+  /** The tokens of the holders before us, which are stale now that the lease is ours. */
+  get staleTokens(): readonly string[] {
+    return this.#staleTokens;
   }
 
   async acquire(signal: AbortSignal): Promise<void> {
@@ -57,8 +60,9 @@ export class LeaseClaim implements Claim {
       const found = await this.#read(signal);
       const alive = found !== null && this.#mayBeAlive(found.document);
       if (alive && !this.#options.takeOver) await this.#waitUntilDead(found, signal);
-      if (!(await this.#take(found, signal))) continue;
-      if (alive && this.#options.takeOver) await this.#waitUntilFenced(found.document, signal);
+      const settling = alive && this.#options.takeOver;
+      if (!(await this.#take(found, settling, signal))) continue;
+      if (settling) await this.#waitUntilFenced(found.document, signal);
       return;
     }
     throw new StorageError('HELD', `the lease ${this.#where} is being taken by others again and again`);
@@ -69,7 +73,13 @@ export class LeaseClaim implements Claim {
     if (held === null) throw new StorageError('INVALID', 'a lease that is not held cannot be renewed');
     // A number of its own for each attempt: an earlier one that arrives late must not pass for this one.
     this.#renewals += 1;
-    const document = { ...held.document, renewal: this.#renewals, renewedAt: this.#stamp() };
+    const document = {
+      ...held.document,
+      renewal: this.#renewals,
+      renewedAt: this.#stamp(),
+      durationMs: this.#options.durationMs,
+      settling: false,
+    };
     try {
       this.#held = { document, etag: await this.#put(document, { ifMatch: held.etag }, signal) };
     } catch (error) {
@@ -82,27 +92,49 @@ export class LeaseClaim implements Claim {
     const held = this.#held;
     if (held === null) return;
     this.#held = null;
-    if (erase) await this.#options.store.delete([this.#options.key], { signal });
-    // Left in place as released: deleting it could hit a lease that was taken from us a moment ago.
-    else await this.#put({ ...held.document, released: true }, { ifMatch: held.etag }, signal);
+    // Deleted only after it has been released: an unconditional delete could hit a lease taken from us a moment ago.
+    if ((await this.#giveUp(held, signal)) && erase) await this.#options.store.delete([this.#options.key], { signal });
+  }
+
+  /** False: the lease is somebody else's by now. */
+  async #giveUp(held: Held, signal: AbortSignal): Promise<boolean> {
+    let current = held;
+    for (let race = 0; race < RACES_MAX; race++) {
+      try {
+        await this.#put({ ...current.document, settling: false, released: true }, { ifMatch: current.etag }, signal);
+        return true;
+      } catch (error) {
+        if (!isStorageError(error, 'CONFLICT')) throw error;
+      }
+      // With this very request, whose answer was lost; with a renewal that was cut off and has arrived since; or with others.
+      const now = await this.#read(signal);
+      if (now?.document.holder !== this.#holder) return false;
+      if (now.document.released) return true;
+      current = now;
+    }
+    throw new StorageError('CONFLICT', `the lease ${this.#where} changes faster than it can be released`);
   }
 
   get #where(): string {
     return `${this.#options.key} in ${this.#options.store.description}`;
   }
 
+  /** Whether somebody may be writing under it: its holder, or the one it was taken from, whoever took it. */
   #mayBeAlive(document: LeaseDocument): boolean {
-    return !document.released && document.instance !== this.#options.claimant.instance;
+    return document.settling || (!document.released && document.instance !== this.#options.claimant.instance);
   }
 
   /** True: the lease is ours. False: somebody was quicker. */
-  async #take(found: Held | null, signal: AbortSignal): Promise<boolean> {
+  async #take(found: Held | null, settling: boolean, signal: AbortSignal): Promise<boolean> {
     const { claimant, durationMs, token } = this.#options;
+    const staleTokens = (found?.document.tokens ?? []).filter((stale) => stale !== token).slice(0, TOKENS_MAX - 1);
     const document: LeaseDocument = {
       holder: this.#holder,
       ...claimant,
-      durationMs,
-      token,
+      // While it settles it stands for the holder before us too.
+      durationMs: settling ? Math.max(durationMs, found?.document.durationMs ?? 0) : durationMs,
+      tokens: [token, ...staleTokens],
+      settling,
       epoch: (found?.document.epoch ?? 0) + 1,
       renewal: 0,
       renewedAt: this.#stamp(),
@@ -119,7 +151,7 @@ export class LeaseClaim implements Claim {
       etag = now.etag;
     }
     this.#held = { document, etag };
-    this.#previousToken = found?.document.token ?? null;
+    this.#staleTokens = staleTokens;
     return true;
   }
 
@@ -154,6 +186,8 @@ export class LeaseClaim implements Claim {
       waitMs,
     });
     await this.#options.clock.sleep(waitMs, signal);
+    // It no longer stands for anybody else, and was not taken from us meanwhile.
+    await this.renew(signal);
   }
 
   /** Returns once the lease has stood unchanged for a whole life; HELD as soon as it changes. */

@@ -18,8 +18,10 @@ export interface LeaseDocument {
   /** ISO 8601, by the holder's clock: for people only. */
   readonly renewedAt: string;
   readonly durationMs: number;
-  /** The value of the s3backer token the holder has set. */
-  readonly token: string;
+  /** The s3backer tokens this holder and those before it may have left behind, the newest first. */
+  readonly tokens: readonly string[];
+  /** Taken from a holder that may be alive, and which may go on writing for `durationMs` from now: nobody may write yet. */
+  readonly settling: boolean;
   /** The holder has given it up. */
   readonly released: boolean;
 }
@@ -36,7 +38,8 @@ export function parseLease(object: ObjectData): LeaseDocument {
   } catch (cause) {
     throw notOurs(object.key, cause);
   }
-  const { holder, instance, host, pid, epoch, renewal, renewedAt, durationMs, token, released } = value ?? {};
+  const { holder, instance, host, pid, epoch, renewal, renewedAt, durationMs, tokens } = value ?? {};
+  const { settling, released } = value ?? {};
   const sound =
     value?.format === FORMAT &&
     value.version === VERSION &&
@@ -49,10 +52,12 @@ export function parseLease(object: ObjectData): LeaseDocument {
     typeof renewedAt === 'string' &&
     typeof durationMs === 'number' &&
     durationMs > 0 &&
-    typeof token === 'string' &&
+    Array.isArray(tokens) &&
+    tokens.every((token) => typeof token === 'string') &&
+    typeof settling === 'boolean' &&
     typeof released === 'boolean';
   if (!sound) throw notOurs(object.key);
-  return { holder, instance, host, pid, epoch, renewal, renewedAt, durationMs, token, released };
+  return { holder, instance, host, pid, epoch, renewal, renewedAt, durationMs, tokens, settling, released };
 }
 
 function notOurs(key: string, cause?: unknown): StorageError {

@@ -4,7 +4,7 @@ import { isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { ObjectStore } from '../object/object-store.ts';
 import type { Claim, Claimant } from './claim.ts';
-import { readToken, SHARED_DISK_TOKEN, writeToken } from './mounted-token.ts';
+import { type MountedToken, readToken, SHARED_DISK_TOKEN, writeToken } from './mounted-token.ts';
 
 export interface TokenClaimOptions {
   readonly store: ObjectStore;
@@ -13,9 +13,11 @@ export interface TokenClaimOptions {
   readonly token: string;
   readonly claimant: Claimant;
   /** Tokens that are known to be of dead writers. Asked when the claim is made. */
-  readonly stale: () => readonly (string | null)[];
+  readonly stale: () => readonly string[];
   readonly takeOver: boolean;
-  /** How long a writer whose token is taken from it may go on writing. */
+  /** There is no lease beside it: other appliances go by the token too. */
+  readonly alone: boolean;
+  /** How long an appliance whose token is taken from it may go on writing. */
   readonly takeOverWaitMs: number;
   /** Whether the store honours `If-None-Match: *`. */
   readonly conditional: boolean;
@@ -51,6 +53,7 @@ export class TokenClaim implements Claim {
         `the volume was taken at the same moment by ${now?.text ?? 'another writer'} (${key})`,
       );
     }
+    if (!free) await this.#waitUntilFenced(found, signal);
   }
 
   async renew(signal: AbortSignal): Promise<void> {
@@ -64,12 +67,20 @@ export class TokenClaim implements Claim {
     }
   }
 
-  async release(_options: { readonly erase: boolean }, signal: AbortSignal): Promise<void> {
+  async release({ erase }: { readonly erase: boolean }, signal: AbortSignal): Promise<void> {
     const { store, key, token } = this.#options;
     // A shared disk's token says that the volume is shared, by us or by others: it stays, as with s3backer.
-    if (token === SHARED_DISK_TOKEN) return;
+    if (token === SHARED_DISK_TOKEN && !erase) return;
     const found = await readToken(store, key, signal);
     if (found?.value === token) await store.delete([key], { signal });
+  }
+
+  /** After taking the token of somebody who may be alive. s3backer never looks at its token again: no use waiting for it. */
+  async #waitUntilFenced(found: MountedToken, signal: AbortSignal): Promise<void> {
+    const { alone, takeOverWaitMs: waitMs, clock, log } = this.#options;
+    if (!alone && found.value !== SHARED_DISK_TOKEN) return;
+    log.warn('took the mounted token; waiting until its holder has stopped writing', { holder: found.text, waitMs });
+    await clock.sleep(waitMs, signal);
   }
 
   async #write(onlyIfAbsent: boolean, signal: AbortSignal): Promise<void> {
