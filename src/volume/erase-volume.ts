@@ -21,19 +21,21 @@ export async function eraseVolume(
   onProgress: (deletedObjects: number) => void,
 ): Promise<number> {
   const { signal } = options;
+  const keys = volumeKeys(volume.prefix);
   const { record, sampleBlock, blockHashPrefix } = await inspectVolume(
     environment.store,
     volume.prefix,
     volume.blockHashPrefix,
     signal,
   );
-  if (record === null && sampleBlock === null)
-    throw new StorageError('NOT_FOUND', `there is no volume at ${volume.url}`);
+  // A lease alone is what is left where an erase was interrupted at its very end.
+  const nothing =
+    record === null && sampleBlock === null && (await environment.store.head(keys.lease, { signal })) === null;
+  if (nothing) throw new StorageError('NOT_FOUND', `there is no volume at ${volume.url}`);
   const hold = await holdVolume(volume, environment, options);
   let erased = false;
   try {
     const store = new FencedObjectStore(environment.store, hold);
-    const keys = volumeKeys(volume.prefix);
     if (record !== null) await writeRecord(store, keys.record, { ...record, erasing: true });
     const blockKeys = new BlockKeys(volume.prefix, record?.blockHashPrefix ?? blockHashPrefix ?? false);
     let deleted = await deleteBlocks(store, blockKeys, signal, onProgress);

@@ -12,6 +12,12 @@ export interface Fence {
   permitted(): Promise<void>;
 }
 
+/** The fence as those see it who send the writes. */
+export interface WriteFence extends Fence {
+  /** A write ended without a clear answer: it may still arrive. */
+  noteUnsettled(): void;
+}
+
 /** For volumes that are not held: read-only ones, and those that several appliances write by agreement. */
 export const openFence: Fence = {
   valid: true,

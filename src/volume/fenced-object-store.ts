@@ -1,5 +1,6 @@
 /** Lets writes through only while the volume is ours. */
-import { isStorageError } from '../lib/errors.ts';
+import { raceAbort } from '../lib/deadline.ts';
+import { isStorageError, StorageError } from '../lib/errors.ts';
 import type {
   GetOptions,
   ListedObject,
@@ -11,7 +12,7 @@ import type {
   PutResult,
   RequestOptions,
 } from '../object/object-store.ts';
-import type { Fence } from './fence.ts';
+import type { WriteFence } from './fence.ts';
 
 /**
  * A write waits while the lease has lapsed, is cut off when it lapses under way, and is made again once the lease is known
@@ -20,9 +21,9 @@ import type { Fence } from './fence.ts';
  */
 export class FencedObjectStore implements ObjectStore {
   readonly #inner: ObjectStore;
-  readonly #fence: Fence;
+  readonly #fence: WriteFence;
 
-  constructor(inner: ObjectStore, fence: Fence) {
+  constructor(inner: ObjectStore, fence: WriteFence) {
     this.#inner = inner;
     this.#fence = fence;
   }
@@ -59,13 +60,20 @@ export class FencedObjectStore implements ObjectStore {
     return this.#inner.close();
   }
 
+  async #permitted(caller: AbortSignal | undefined): Promise<void> {
+    if (caller === undefined) return this.#fence.permitted();
+    if (!(await raceAbort(this.#fence.permitted(), caller)))
+      throw new StorageError('CANCELLED', 'gave up waiting for the right to write', { cause: caller.reason });
+  }
+
   async #whilePermitted<T>(caller: AbortSignal | undefined, write: (signal: AbortSignal) => Promise<T>): Promise<T> {
     for (;;) {
-      if (!this.#fence.valid) await this.#fence.permitted();
+      if (!this.#fence.valid) await this.#permitted(caller);
       const { lapse } = this.#fence;
       try {
         return await write(caller === undefined ? lapse : AbortSignal.any([lapse, caller]));
       } catch (error) {
+        if (isStorageError(error, 'TIMEOUT', 'UNAVAILABLE', 'CANCELLED')) this.#fence.noteUnsettled();
         if (!isStorageError(error, 'CANCELLED') || !lapse.aborted || caller?.aborted) throw error;
       }
     }

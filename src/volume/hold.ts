@@ -5,11 +5,13 @@ import { withDeadline } from '../lib/deadline.ts';
 import { describeError, isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Claim } from './claim.ts';
-import type { Fence } from './fence.ts';
+import type { WriteFence } from './fence.ts';
 
 /** Claims are renewed at a third of their life, and tried again sooner after a failure. */
 const RENEWALS_PER_LIFE = 3;
 const RETRIES_PER_LIFE = 12;
+/** How often it is looked whether the permission has ended. */
+const CHECKS_PER_LIFE = 30;
 /** We stop writing before others may start: what is in flight then has this share of the life to arrive. */
 const PERMITTED_SHARE = 0.8;
 
@@ -22,7 +24,7 @@ export interface HoldOptions {
   readonly onLost: (error: StorageError) => void;
 }
 
-export class Hold implements Fence {
+export class Hold implements WriteFence {
   readonly #options: HoldOptions;
   readonly #stop = new AbortController();
   #lapse = new AbortController();
@@ -30,6 +32,7 @@ export class Hold implements Fence {
   #lost: StorageError | null = null;
   #confirmedAtMs = Number.NEGATIVE_INFINITY;
   #confirmedAtDateMs = Number.NEGATIVE_INFINITY;
+  #unsettledAtMs = Number.NEGATIVE_INFINITY;
   #running: Promise<unknown> = Promise.resolve();
 
   constructor(options: HoldOptions) {
@@ -63,6 +66,10 @@ export class Hold implements Fence {
     return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
   }
 
+  noteUnsettled(): void {
+    this.#unsettledAtMs = this.#options.clock.now();
+  }
+
   /** Makes all claims, or none. */
   async acquire(signal: AbortSignal): Promise<void> {
     const made: Claim[] = [];
@@ -72,22 +79,31 @@ export class Hold implements Fence {
         await claim.acquire(signal);
         made.push(claim);
       }
+      // An acquisition may take a whole life of waiting; what counts from is the last confirmation.
+      if (this.#times().monotonicMs - startedAt.monotonicMs > this.#options.durationMs / RENEWALS_PER_LIFE)
+        await this.#renew(signal);
+      else this.#confirm(startedAt);
     } catch (error) {
-      await this.#releaseClaims(made, false);
+      await this.#releaseClaims(made.toReversed(), false);
       throw error;
     }
-    // An acquisition may take a whole life of waiting; what counts from is the last confirmation.
-    if (this.#times().monotonicMs - startedAt.monotonicMs > this.#options.durationMs / RENEWALS_PER_LIFE)
-      await this.#renew();
-    else this.#confirm(startedAt);
     this.#running = Promise.all([this.#keepRenewing(), this.#watchLapse()]);
   }
 
-  /** Stops renewing and gives the claims up. Nobody may be writing any more. With `erase` nothing of them stays. */
+  /**
+   * Stops renewing and gives the claims up; with `erase` nothing of them stays. Nobody may be writing any more. Where a
+   * write has ended without a clear answer less than a life ago, the claims are left to lapse, as by `abandon`.
+   */
   async release({ erase = false } = {}): Promise<void> {
     if (this.#stop.signal.aborted) return;
     await this.#end();
-    if (this.#lost === null) await this.#releaseClaims(this.#options.claims.toReversed(), erase);
+    if (this.#lost !== null) return;
+    const { claims, clock, durationMs, log } = this.#options;
+    if (clock.now() - this.#unsettledAtMs < durationMs) {
+      log.warn('a write that got no answer may still arrive: the lease is not released, it will lapse by itself');
+      return;
+    }
+    await this.#releaseClaims(claims.toReversed(), erase);
   }
 
   /**
@@ -124,7 +140,7 @@ export class Hold implements Fence {
       await clock.sleep(pauseMs, this.#stop.signal).catch(() => {});
       if (this.#stop.signal.aborted) return;
       try {
-        await this.#renew();
+        await this.#renew(this.#stop.signal);
         if (failures > 0) log.info('the lease is renewed again', { failures });
         failures = 0;
       } catch (error) {
@@ -135,11 +151,11 @@ export class Hold implements Fence {
     }
   }
 
-  async #renew(): Promise<void> {
+  async #renew(cancel: AbortSignal): Promise<void> {
     const { claims, clock, durationMs } = this.#options;
     const startedAt = this.#times();
     for (const claim of claims) {
-      await withDeadline(clock, durationMs / RENEWALS_PER_LIFE, (signal) => claim.renew(signal), this.#stop.signal);
+      await withDeadline(clock, durationMs / RENEWALS_PER_LIFE, (signal) => claim.renew(signal), cancel);
     }
     this.#confirm(startedAt);
   }
@@ -168,7 +184,9 @@ export class Hold implements Fence {
         });
         this.#lapse.abort(new StorageError('CANCELLED', 'the lease lapsed'));
       }
-      await clock.sleep(leftMs > 0 ? leftMs : durationMs / RETRIES_PER_LIFE, this.#stop.signal).catch(() => {});
+      // Not all of it at once: a machine that was suspended learns what time it is only when its timers go off.
+      const pauseMs = leftMs > 0 ? Math.min(leftMs, durationMs / CHECKS_PER_LIFE) : durationMs / CHECKS_PER_LIFE;
+      await clock.sleep(pauseMs, this.#stop.signal).catch(() => {});
     }
   }
 

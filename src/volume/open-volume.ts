@@ -126,6 +126,7 @@ async function lookAndRecord(
   try {
     await fenced.put(record, formatRecord(identity.record), {
       headers: { contentType: 'application/json' },
+      signal: options.signal,
       ...(onlyIfAbsent ? { ifNoneMatch: '*' as const } : {}),
     });
   } catch (error) {

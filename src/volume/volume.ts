@@ -37,7 +37,9 @@ export class Volume {
   readonly #hold: Hold | null;
   readonly #store: ObjectStore;
   #record: VolumeRecord;
-  #resizing = false;
+  /** Under way. Never rejects. */
+  #resizing: Promise<unknown> | null = null;
+  #closing = false;
 
   constructor(parts: VolumeParts) {
     this.options = parts.options;
@@ -89,6 +91,16 @@ export class Volume {
         `volume ${name} is a shared disk: stop everybody and resize it without sharedDisk`,
       );
     checkGeometry(this.options, sizeBytes, blockSizeBytes);
+    if (this.#closing) throw new StorageError('CANCELLED', `volume ${name} is being closed`);
+    if (this.#resizing !== null) throw new StorageError('CONFLICT', `volume ${name} is being resized already`);
+    // An earlier attempt failed on the way. What lies between its end and ours may be data, or about to be deleted.
+    const halfwayBytes = this.#layout.sizeBytes;
+    if (halfwayBytes !== oldSizeBytes && sizeBytes !== halfwayBytes) {
+      throw new StorageError(
+        'CONFLICT',
+        `volume ${name} was being made ${formatSize(halfwayBytes)} and that has not ended: finish it with the same size first`,
+      );
+    }
     if (sizeBytes === oldSizeBytes) return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks: 0 };
     if (sizeBytes < oldSizeBytes && !force) {
       throw new StorageError(
@@ -97,16 +109,12 @@ export class Volume {
           'Shrink the filesystem in it first, then use --force',
       );
     }
-    if (this.#resizing) throw new StorageError('CONFLICT', `volume ${name} is being resized already`);
-    this.#resizing = true;
+    const resizing = this.#resizeTo(sizeBytes);
+    this.#resizing = resizing.catch(() => {});
     try {
-      await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });
-      await this.#layout.resize(sizeBytes);
-      await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null });
-      const deletedBlocks = await this.#layout.discardBeyondEnd(Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes);
-      return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks };
+      return await resizing;
     } finally {
-      this.#resizing = false;
+      this.#resizing = null;
     }
   }
 
@@ -115,10 +123,29 @@ export class Volume {
    * off, and the lease is left to lapse. True where everything was finished.
    */
   async close(giveUp: AbortSignal): Promise<boolean> {
-    const finished = await raceAbort(this.device.close(), giveUp);
-    if (finished) await this.#hold?.release();
-    else await this.#hold?.abandon();
+    this.#closing = true;
+    let finished = false;
+    try {
+      finished = await raceAbort(this.#finish(), giveUp);
+    } finally {
+      if (finished) await this.#hold?.release();
+      else await this.#hold?.abandon();
+    }
     return finished;
+  }
+
+  async #finish(): Promise<void> {
+    await this.#resizing;
+    await this.device.close();
+  }
+
+  async #resizeTo(sizeBytes: number): Promise<Resized> {
+    const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
+    await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });
+    await this.#layout.resize(sizeBytes);
+    await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null });
+    const deletedBlocks = await this.#layout.discardBeyondEnd(Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes);
+    return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks };
   }
 
   async #writeRecord(record: VolumeRecord): Promise<void> {
