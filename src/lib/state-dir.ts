@@ -1,6 +1,6 @@
 /** The directory an appliance keeps its own state in: who it is, and that it runs only once. */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StorageError } from './errors.ts';
 import { ProcessLock } from './process-lock.ts';
@@ -35,14 +35,24 @@ export class StateDir {
   /**
    * The identity of the appliance whose directory this is, on this boot of this kernel. To be called by the process that
    * holds the directory: of two processes with one identity one is then surely dead. The boot is part of it because a
-   * directory may be copied with its machine, and both copies run.
+   * directory may be copied with its machine, and the lock's file because it may be copied by itself, or the lock removed
+   * under a process that holds it; and both run.
    */
   instance(): string {
-    return `${this.#directoryId()}/${bootId()}`;
+    return `${this.#directoryId()}/${bootId()}/${this.#lockId()}`;
   }
 
   close(): void {
     this.#lock.close();
+  }
+
+  #lockId(): string {
+    try {
+      const { dev, ino } = statSync(this.#lock.path, { bigint: true });
+      return `${dev}-${ino}`;
+    } catch (cause) {
+      throw unusable(this.path, cause);
+    }
   }
 
   #directoryId(): string {

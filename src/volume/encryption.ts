@@ -4,6 +4,7 @@ import { BlockCipher } from '../layout/blocks/block-cipher.ts';
 import { BlockCodec, parseContentEncoding } from '../layout/blocks/block-codec.ts';
 import { BlockKeys } from '../layout/blocks/block-keys.ts';
 import { isStorageError, StorageError } from '../lib/errors.ts';
+import { formatSize } from '../lib/units.ts';
 import type { ObjectStore } from '../object/object-store.ts';
 import type { VolumeOptions } from './volume-options.ts';
 import type { EncryptionRecord, VolumeRecord } from './volume-record.ts';
@@ -68,7 +69,13 @@ export async function keyFromBlocks(
       await codec.decode(sampleBlock, object);
     } catch (error) {
       if (cipher !== null && isStorageError(error, 'ACCESS_DENIED')) throw passwordWrong(volume, error);
-      throw error;
+      if (!isStorageError(error, 'CORRUPT')) throw error;
+      throw new StorageError(
+        'CORRUPT',
+        `volume ${volume.name}: the object ${object.key} is not a block of ${formatSize(record.blockSizeBytes)}. ` +
+          `If it is sound, set volumes.${volume.name}.blockSize to what the volume was made with`,
+        { cause: error },
+      );
     }
   }
   if (cipher === null) return { cipher, record: null };

@@ -42,9 +42,9 @@ export function parseRecord(object: ObjectData): VolumeRecord {
   try {
     value = JSON.parse(object.body.toString('utf8')) ?? {};
   } catch (cause) {
-    throw new StorageError('CORRUPT', `the volume record ${object.key} is not JSON`, { cause });
+    throw new StorageError('CORRUPT', damaged(object.key, 'is not JSON'), { cause });
   }
-  if (value.format !== FORMAT) throw new StorageError('CORRUPT', `the object ${object.key} is not a volume record`);
+  if (value.format !== FORMAT) throw new StorageError('CORRUPT', damaged(object.key, 'is something else'));
   if (value.version !== VERSION || value.layout !== 'blocks') {
     throw new StorageError(
       'UNSUPPORTED',
@@ -72,7 +72,7 @@ export function parseRecord(object: ObjectData): VolumeRecord {
     isEncryption(encryption) &&
     (resizeToBytes === null || (isSize(resizeToBytes) && resizeToBytes % blockSizeBytes === 0)) &&
     typeof erasing === 'boolean';
-  if (!sound) throw new StorageError('CORRUPT', `the volume record ${object.key} is damaged`);
+  if (!sound) throw new StorageError('CORRUPT', damaged(object.key, 'is damaged'));
   return {
     volumeId,
     createdAt,
@@ -93,6 +93,10 @@ export async function readRecord(store: ObjectStore, key: string, signal: AbortS
 
 export async function writeRecord(store: ObjectStore, key: string, record: VolumeRecord): Promise<void> {
   await store.put(key, formatRecord(record), { headers: { contentType: 'application/json' } });
+}
+
+function damaged(key: string, how: string): string {
+  return `the volume record ${key} ${how}: restore it, or delete it to have it made again from the volume's blocks`;
 }
 
 function isSize(value: unknown): value is number {
