@@ -100,6 +100,7 @@ export class Connection implements SocketReader {
     const { limits } = shared;
     this.#shortReceiveBuffer = shared.receiveBuffer.subarray(0, SHORT_RECEIVE_BYTES);
     this.#budget = new InFlightBudget(shared.budget, limits.inFlightBytesPerConnectionMax, () => {
+      // Also for a connection that is closing: the bytes are the session's now, and it gives them back.
       this.#session.admitted();
       this.#turn();
     });
@@ -203,11 +204,15 @@ export class Connection implements SocketReader {
   received(buffer: Buffer, length: number): boolean {
     this.#bytesReceived += length;
     if (this.#destroyed) return false;
-    if (buffer === this.#room) this.#session.arrived(length);
-    else this.#feed(buffer, length, false);
-    this.#flush();
-    this.#endIfDone();
-    return this.#parked === undefined;
+    try {
+      if (buffer === this.#room) this.#session.arrived(length);
+      else this.#feed(buffer, length, false);
+      this.#flush();
+      this.#endIfDone();
+    } catch (error) {
+      this.#broken(error);
+    }
+    return this.#parked === undefined && !this.#destroyed;
   }
 
   #feed(bytes: Buffer, length: number, owned: boolean): void {
@@ -232,13 +237,23 @@ export class Connection implements SocketReader {
 
   #turn(): void {
     if (this.#destroyed) return;
-    const parked = this.#parked;
-    if (parked !== undefined) {
-      this.#feed(parked, parked.length, true);
-      if (this.#parked === undefined) this.#socket.resume();
+    try {
+      const parked = this.#parked;
+      if (parked !== undefined) {
+        this.#feed(parked, parked.length, true);
+        if (this.#parked === undefined) this.#socket.resume();
+      }
+      this.#flush();
+      this.#endIfDone();
+    } catch (error) {
+      this.#broken(error);
     }
-    this.#flush();
-    this.#endIfDone();
+  }
+
+  /** A mistake of ours, or of what we were given to serve, costs this client its connection and nobody else anything. */
+  #broken(error: unknown): void {
+    this.#log.error('a connection failed unexpectedly', { error: describeError(error) });
+    this.destroy('internal error');
   }
 
   #flush(): void {

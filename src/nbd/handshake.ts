@@ -93,7 +93,7 @@ export class Handshake {
     return this.#state === 'ended' && this.#negotiated === undefined;
   }
 
-  /** Why it ended, for the log. */
+  /** Why it ended, where the client did not say so. */
   get endReason(): string {
     return this.#endReason;
   }
@@ -218,7 +218,7 @@ export class Handshake {
 
   #abort(): void {
     this.#reply(OptionReply.ACK);
-    this.#end('the client aborted');
+    this.#end('');
   }
 
   #exportName(data: Buffer): void {

@@ -90,7 +90,10 @@ export class NbdServer {
     return this.#shared.budget.usedBytes;
   }
 
-  /** Detaches every client of `device`: what is under way is answered, what comes is refused with ESHUTDOWN. */
+  /**
+   * Detaches every client of `device`: what is under way is answered, what comes is refused with ESHUTDOWN. The export
+   * must no longer be in the table, or new clients come.
+   */
   async detach(device: BlockDevice, options: CloseOptions): Promise<void> {
     await this.#retire((connection) => connection.device === device, options.deadlineMs);
   }

@@ -129,7 +129,14 @@ describe('bounds', () => {
     await untilStill(server);
     const unsent = server.connections()[0]?.bytesUnsent ?? 0;
     assert.ok(unsent > unsentBytesMax && unsent < unsentBytesMax + KIB, `${unsent} bytes unsent`);
-    for (let i = 0; i < count; i++) assert.equal((await client.reply()).errno, NbdErrno.EINVAL);
+    const first = await client.reply();
+    assert.equal(first.errno, NbdErrno.EINVAL);
+    const replyBytes = 26 + first.text.length;
+    for (let left = (count - 1) * replyBytes; left > 0; ) {
+      const bytes = await client.read(Math.min(left, MIB));
+      left -= bytes.length;
+    }
+    assert.equal((await client.request({ type: Command.FLUSH, cookie: 9n })).errno, 0);
   });
 
   test("a connection's reads in flight stay within its bytes", async (t) => {
@@ -240,6 +247,36 @@ describe('bounds', () => {
     await until(() => device.held.some(({ offset }) => offset === 2 * MIB));
     device.release(2 * MIB);
     assert.equal((await next.reply()).errno, 0);
+  });
+
+  test('clients that break off anywhere, under tight limits, leave nothing taken', async (t) => {
+    const device = new LaterMemoryDevice(4 * MIB);
+    device.recordCalls = false;
+    device.bytes.fill(1);
+    const { attach, server } = await startServer(t, device, {
+      inFlightBytesMax: 300 * KIB,
+      inFlightBytesPerConnectionMax: 200 * KIB,
+      unsentBytesMax: 64 * KIB,
+    });
+    const lengths = [512, 4096, 70_000, 150_000, 400_000];
+    const breakOff = async (seed: number): Promise<void> => {
+      const client = await attach();
+      const bytes = Buffer.concat(
+        lengths.flatMap((length, i) => [
+          requestBytes({ type: Command.READ, length: lengths[(i + seed) % lengths.length] ?? 512 }),
+          requestBytes({ type: Command.WRITE, offset: i * 512, payload: Buffer.alloc(length, 1) }),
+        ]),
+      );
+      client.write(bytes.subarray(0, (bytes.length * seed) / 40));
+      for (let i = 0; i < seed % 7; i++) await new Promise((resolve) => setImmediate(resolve));
+      if (seed % 3 === 0) client.close();
+      else if (seed % 3 === 1) client.socket.resetAndDestroy();
+      else client.socket.end(() => client.close());
+    };
+    await Promise.all(Array.from({ length: 40 }, (_, i) => breakOff(i)));
+    await until(() => server.connections().length === 0 && server.bytesInFlight === 0);
+    const survivor = await attach();
+    assert.equal((await survivor.request({ type: Command.READ, length: 400_000 })).data.length, 400_000);
   });
 
   test('a half-closed client still gets its answers', async (t) => {

@@ -13,7 +13,7 @@ import { Command, NbdErrno, Option, OptionReply } from '../../../src/nbd/constan
 import { NbdServer } from '../../../src/nbd/server.ts';
 import { tableOf } from './export-table.ts';
 import { HeldMemoryDevice, MemoryDevice } from './memory-device.ts';
-import { infoData, RawClient, requestBytes } from './raw-client.ts';
+import { infoData, optionBytes, RawClient, requestBytes } from './raw-client.ts';
 import { startServer } from './test-server.ts';
 
 const MIB = 1024 * 1024;
@@ -87,6 +87,23 @@ describe('connections', () => {
     while (server.connections().length > 1) await new Promise((resolve) => setTimeout(resolve, 5));
     assert.equal(server.bytesInFlight, 0);
     assert.equal((await idle.request({ type: Command.READ, length: 16 })).errno, 0);
+  });
+
+  test('of one client are lost where the export table or the device misbehave, and no others', async (t) => {
+    const device = new MemoryDevice(MIB);
+    const { attach, connect } = await startServer(t, device);
+    const bystander = await attach();
+    const unlucky = await attach();
+    Object.assign(device, { read: () => undefined });
+    unlucky.send({ type: Command.READ, length: 512 });
+    assert.equal((await unlucky.untilClosed()).length, 0);
+    Reflect.deleteProperty(device, 'read');
+    Object.defineProperty(device, 'geometry', { get: () => assert.fail('no geometry') });
+    const second = await connect();
+    await second.greet();
+    second.write(optionBytes(Option.GO, infoData('disk')));
+    assert.equal((await second.untilClosed()).length, 0);
+    assert.equal((await bystander.request({ type: Command.READ, length: 512 })).errno, 0);
   });
 
   test('keep the size they saw when they attached', async (t) => {
