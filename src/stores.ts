@@ -6,7 +6,7 @@ import type { Clock } from './lib/clock.ts';
 import type { Log } from './lib/log.ts';
 import { FileObjectStore } from './object/file/file-object-store.ts';
 import { InstrumentedObjectStore } from './object/instrumented.ts';
-import { LimitedObjectStore } from './object/limited.ts';
+import { LimitedObjectStore, StoreThrottle } from './object/limited.ts';
 import { MemoryObjectStore } from './object/memory.ts';
 import type { ObjectStore } from './object/object-store.ts';
 import { type ConditionalPuts, probeConditionalPuts } from './object/probe.ts';
@@ -50,10 +50,12 @@ export class Stores {
   readonly #stacks = new Map<string, Promise<Stack>>();
   readonly #metrics = new StoreMetrics();
   readonly #health: StoreHealth;
+  readonly #throttle: StoreThrottle;
 
   constructor(options: StoresOptions) {
     this.#options = options;
     this.#health = new StoreHealth(options.clock, options.log);
+    this.#throttle = new StoreThrottle(options.settings.store, options.clock);
   }
 
   locate(volume: VolumeSettings): Location {
@@ -137,7 +139,7 @@ export class Stores {
       pauseMaxMs: store.retryPauseMaxMs,
     };
     return {
-      data: new RetryingObjectStore(new LimitedObjectStore(instrumented, store, clock), policy, clock, this.#health),
+      data: new RetryingObjectStore(new LimitedObjectStore(instrumented, this.#throttle), policy, clock, this.#health),
       control: new RetryingObjectStore(instrumented, policy, clock, this.#health),
       probe: null,
     };

@@ -22,21 +22,30 @@ export interface StoreLimits {
   readonly downloadRateBytes: number | null;
 }
 
+/** The limits of one store, which several buckets of it may share. */
+export class StoreThrottle {
+  readonly places: Semaphore;
+  readonly upload: TokenBucket | null;
+  readonly download: TokenBucket | null;
+
+  constructor({ concurrency, uploadRateBytes, downloadRateBytes }: StoreLimits, clock: Clock) {
+    this.places = new Semaphore(concurrency);
+    this.upload = uploadRateBytes === null ? null : new TokenBucket(clock, uploadRateBytes);
+    this.download = downloadRateBytes === null ? null : new TokenBucket(clock, downloadRateBytes);
+  }
+}
+
 /**
  * Requests wait in the order they came: first for their rate, holding nothing, then for a place. How many may wait is
  * bounded by the callers, each of which bounds its own requests.
  */
 export class LimitedObjectStore implements ObjectStore {
   readonly #inner: ObjectStore;
-  readonly #places: Semaphore;
-  readonly #upload: TokenBucket | null;
-  readonly #download: TokenBucket | null;
+  readonly #throttle: StoreThrottle;
 
-  constructor(inner: ObjectStore, limits: StoreLimits, clock: Clock) {
+  constructor(inner: ObjectStore, throttle: StoreThrottle) {
     this.#inner = inner;
-    this.#places = new Semaphore(limits.concurrency);
-    this.#upload = limits.uploadRateBytes === null ? null : new TokenBucket(clock, limits.uploadRateBytes);
-    this.#download = limits.downloadRateBytes === null ? null : new TokenBucket(clock, limits.downloadRateBytes);
+    this.#throttle = throttle;
   }
 
   get description(): string {
@@ -49,23 +58,23 @@ export class LimitedObjectStore implements ObjectStore {
 
   /** A download is charged once its size is known, so it is the next one that waits for it. */
   async get(key: string, options: GetOptions = {}): Promise<ObjectData | null> {
-    await this.#download?.settle(options.signal);
-    const object = await this.#places.run(() => this.#inner.get(key, options), options.signal);
-    if (object !== null) this.#download?.charge(object.body.length);
+    await this.#throttle.download?.settle(options.signal);
+    const object = await this.#throttle.places.run(() => this.#inner.get(key, options), options.signal);
+    if (object !== null) this.#throttle.download?.charge(object.body.length);
     return object;
   }
 
   head(key: string, options: RequestOptions = {}): Promise<ObjectInfo | null> {
-    return this.#places.run(() => this.#inner.head(key, options), options.signal);
+    return this.#throttle.places.run(() => this.#inner.head(key, options), options.signal);
   }
 
   async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
-    await this.#upload?.reserve(body.length, options.signal);
-    return this.#places.run(() => this.#inner.put(key, body, options), options.signal);
+    await this.#throttle.upload?.reserve(body.length, options.signal);
+    return this.#throttle.places.run(() => this.#inner.put(key, body, options), options.signal);
   }
 
   delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {
-    return this.#places.run(() => this.#inner.delete(keys, options), options.signal);
+    return this.#throttle.places.run(() => this.#inner.delete(keys, options), options.signal);
   }
 
   /** Holds a place while a page is fetched, not while the consumer works on it. */
@@ -73,7 +82,7 @@ export class LimitedObjectStore implements ObjectStore {
     const pages = this.#inner.list(prefix, options)[Symbol.asyncIterator]();
     try {
       for (;;) {
-        const page = await this.#places.run(() => pages.next(), options.signal);
+        const page = await this.#throttle.places.run(() => pages.next(), options.signal);
         if (page.done) return;
         yield page.value;
       }

@@ -1,6 +1,9 @@
 /** The seam below the layouts: a bucket of keys, as S3 has it. Everything the storage engine knows of S3 is here. */
 
-/** Headers that belong to an object. Names in `metadata` are lower case, without the `x-amz-meta-` prefix. */
+/**
+ * Headers that belong to an object. Names in `metadata` are lower case, without the `x-amz-meta-` prefix; values are plain
+ * ASCII without spaces at their ends.
+ */
 export interface ObjectHeaders {
   readonly contentType?: string;
   /** As sent: `deflate`, or `deflate, encrypt-AES-128-CBC`. */
@@ -64,8 +67,9 @@ export interface PutResult {
 
 /**
  * A bucket. Every method rejects with a StorageError and nothing else:
- * ACCESS_DENIED, NOT_FOUND (the *bucket* is missing: an absent key is not an error), TIMEOUT, UNAVAILABLE, NO_SPACE,
- * INVALID, CORRUPT (a body cut short or failing its check), CANCELLED (the signal aborted).
+ * ACCESS_DENIED, NOT_FOUND (the *bucket* is missing: an absent key is not an error), CONFLICT (a condition does not hold;
+ * see AmbiguousConflict for one that an earlier attempt of the same put may have caused), TIMEOUT, UNAVAILABLE, NO_SPACE,
+ * INVALID, CORRUPT (a body that fails its check), UNSUPPORTED, CANCELLED (the signal aborted).
  *
  * A read that begins after a write's promise has resolved sees that write. A write that rejects with TIMEOUT,
  * UNAVAILABLE or CANCELLED may or may not have taken effect.

@@ -2,7 +2,7 @@
 import { SystemClock } from '../../../src/lib/clock.ts';
 import { silentLog } from '../../../src/lib/log.ts';
 import { InstrumentedObjectStore } from '../../../src/object/instrumented.ts';
-import { LimitedObjectStore } from '../../../src/object/limited.ts';
+import { LimitedObjectStore, StoreThrottle } from '../../../src/object/limited.ts';
 import type { ObjectStore } from '../../../src/object/object-store.ts';
 import { RetryingObjectStore } from '../../../src/object/retrying.ts';
 import { StoreHealth } from '../../../src/object/store-health.ts';
@@ -19,7 +19,10 @@ export function stackOn(raw: ObjectStore, deadlineMs = 20_000): Stack {
   const metrics = new StoreMetrics();
   const health = new StoreHealth(clock, silentLog);
   const limits = { concurrency: 8, uploadRateBytes: 1e9, downloadRateBytes: 1e9 };
-  const limited = new LimitedObjectStore(new InstrumentedObjectStore(raw, metrics, clock), limits, clock);
+  const limited = new LimitedObjectStore(
+    new InstrumentedObjectStore(raw, metrics, clock),
+    new StoreThrottle(limits, clock),
+  );
   const policy = { deadlineMs, pauseInitialMs: 5, pauseMaxMs: 50 };
   return { store: new RetryingObjectStore(limited, policy, clock, health), metrics, health };
 }

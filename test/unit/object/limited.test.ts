@@ -1,7 +1,7 @@
 /** Limits: places in order, rates over time, and nothing held while waiting. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { LimitedObjectStore } from '../../../src/object/limited.ts';
+import { LimitedObjectStore, StoreThrottle } from '../../../src/object/limited.ts';
 import { rejectsWith } from '../../conformance/object-store/suite.ts';
 import { ManualClock } from './manual-clock.ts';
 import { ScriptedObjectStore, type Step } from './scripted-store.ts';
@@ -23,7 +23,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 describe('LimitedObjectStore', () => {
   it('lets only so many requests in at once, the others in order', async () => {
     const inner = new ScriptedObjectStore();
-    const store = new LimitedObjectStore(inner, { ...UNLIMITED, concurrency: 2 }, new ManualClock());
+    const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, concurrency: 2 }, new ManualClock()));
     const gates = [held(), held(), held(), held()];
     inner.script.push(...gates.map((gate) => gate.step));
     const requests = [store.get('a'), store.head('b'), store.delete(['c']), store.put('d', Buffer.from('x'))];
@@ -44,7 +44,7 @@ describe('LimitedObjectStore', () => {
 
   it('holds no place while the consumer of a listing thinks', async () => {
     const inner = new ScriptedObjectStore();
-    const store = new LimitedObjectStore(inner, { ...UNLIMITED, concurrency: 1 }, new ManualClock());
+    const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, concurrency: 1 }, new ManualClock()));
     await store.put('key', Buffer.from('x'));
     for await (const page of store.list('')) {
       assert.equal(page.length, 1);
@@ -54,7 +54,7 @@ describe('LimitedObjectStore', () => {
 
   it('lets go of a request that is cancelled while it waits', async () => {
     const inner = new ScriptedObjectStore();
-    const store = new LimitedObjectStore(inner, { ...UNLIMITED, concurrency: 1 }, new ManualClock());
+    const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, concurrency: 1 }, new ManualClock()));
     const gate = held();
     inner.script.push(gate.step);
     const first = store.get('a');
@@ -71,7 +71,7 @@ describe('LimitedObjectStore', () => {
   it('holds uploads to their rate after a burst of a second', async () => {
     const inner = new ScriptedObjectStore();
     const clock = new ManualClock();
-    const store = new LimitedObjectStore(inner, { ...UNLIMITED, uploadRateBytes: 1000 }, clock);
+    const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, uploadRateBytes: 1000 }, clock));
     const put = (): Promise<unknown> => store.put('key', Buffer.alloc(500));
     await Promise.all([put(), put()]);
     assert.equal(inner.attempts, 2, 'the burst');
@@ -90,7 +90,7 @@ describe('LimitedObjectStore', () => {
   it('charges downloads once their size is known', async () => {
     const inner = new ScriptedObjectStore();
     const clock = new ManualClock();
-    const store = new LimitedObjectStore(inner, { ...UNLIMITED, downloadRateBytes: 1000 }, clock);
+    const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, downloadRateBytes: 1000 }, clock));
     await store.put('key', Buffer.alloc(3000));
     await store.get('key');
     const second = store.get('key', { range: { offset: 0, length: 1 } });
@@ -103,7 +103,7 @@ describe('LimitedObjectStore', () => {
   it('gives the bytes of a cancelled upload back', async () => {
     const inner = new ScriptedObjectStore();
     const clock = new ManualClock();
-    const store = new LimitedObjectStore(inner, { ...UNLIMITED, uploadRateBytes: 1000 }, clock);
+    const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, uploadRateBytes: 1000 }, clock));
     await store.put('key', Buffer.alloc(2000));
     const controller = new AbortController();
     const cancelled = store.put('key', Buffer.alloc(100_000), { signal: controller.signal });
