@@ -4,13 +4,12 @@
  */
 import { globSync, readFileSync } from 'node:fs';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
-import { CEPH_STATE_ENV, CEPH_TOOLS, type CephState, startCeph } from './support/ceph-cluster.ts';
+import { CEPH_DIR_PREFIX, CEPH_STATE_ENV, CEPH_TOOLS, type CephState, startCeph } from './support/ceph-cluster.ts';
 import type { Lifetime } from './support/cleanup.ts';
 import { installTools } from './support/install-tools.ts';
 import { missingTools } from './support/tools.ts';
@@ -51,7 +50,7 @@ function selectFiles(patterns: readonly string[]): string[] {
  */
 async function offerCeph(lifetime: Lifetime): Promise<{ settled: Promise<void> }> {
   if (process.getuid?.() !== 0 || missingTools(CEPH_TOOLS).length > 0) return { settled: Promise.resolve() };
-  const dir = await mkdtemp(join(tmpdir(), 'bucketdisk-run-'));
+  const dir = await mkdtemp(`${CEPH_DIR_PREFIX}${process.pid}-`);
   lifetime.after(() => rm(dir, { recursive: true, force: true }));
   const stateFile = join(dir, 'ceph.json');
   process.env[CEPH_STATE_ENV] = stateFile;
@@ -99,6 +98,8 @@ async function main(patterns: readonly string[]): Promise<number> {
   const ends: (() => void | Promise<void>)[] = [];
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  // As with `npm test | head`: nobody reads on, but what was started must still be ended.
+  process.stdout.on('error', () => stop.abort());
   const skipped: Skipped[] = [];
   let ceph = { settled: Promise.resolve() };
   const unitOnly = files.every((file) => file.startsWith('test/unit/'));

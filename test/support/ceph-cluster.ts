@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Lifetime, onEnd } from './cleanup.ts';
 import { type CommandOptions, type RunningProcess, runCommand, startProcess } from './run-command.ts';
@@ -29,7 +29,10 @@ export interface CephCluster {
   readonly dir: string;
 }
 
-const DIR_PREFIX = 'bucketdisk-ceph-';
+/** What the test run keeps of Ceph; the process id follows, so that what a killed run left can be told and swept. */
+export const CEPH_DIR_PREFIX = join(tmpdir(), 'bucketdisk-ceph-');
+/** setpriv's: the program is gone with this process even where that is killed outright. */
+const WITH_US = ['--pdeathsig', 'SIGKILL'];
 const ACCESS_KEY_ID = 'testkey';
 const SECRET_ACCESS_KEY = 'testsecret';
 const UP_TIMEOUT_MS = 120_000;
@@ -37,7 +40,7 @@ const UP_TIMEOUT_MS = 120_000;
 /** Starts a cluster and waits until it serves. It is stopped and wiped when the lifetime ends. Needs root. */
 export async function startCeph(lifetime: Lifetime): Promise<CephCluster> {
   await sweep();
-  const dir = await mkdtemp(join(tmpdir(), `${DIR_PREFIX}${process.pid}-`));
+  const dir = await mkdtemp(`${CEPH_DIR_PREFIX}${process.pid}-`);
   onEnd(lifetime, () => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
   for (const name of ['mon', 'mgr', 'osd', 'rgw', 'run', 'log']) await mkdir(join(dir, name));
   const [monV2Port, monV1Port, gatewayPort] = (await freePorts(3)) as [number, number, number];
@@ -72,13 +75,14 @@ class Commands {
   }
 
   async run(program: string, args: readonly string[], options: CommandOptions = {}): Promise<string> {
-    const { stdout } = await runCommand(program, ['-c', this.conf, ...args], { timeoutMs: 60_000, ...options });
+    const own = [...WITH_US, program, '-c', this.conf];
+    const { stdout } = await runCommand('setpriv', [...own, ...args], { timeoutMs: 60_000, ...options });
     return stdout.trim();
   }
 
-  /** In the foreground, and gone with this process even where that is killed outright. */
+  /** In the foreground. */
   daemon(program: string, args: readonly string[]): RunningProcess {
-    const own = ['--pdeathsig', 'SIGKILL', program, '-f', '-c', this.conf, '--setuser', 'root', '--setgroup', 'root'];
+    const own = [...WITH_US, program, '-f', '-c', this.conf, '--setuser', 'root', '--setgroup', 'root'];
     // All of it is wiped: there is nothing to stop gently for.
     return startProcess(this.#lifetime, 'setpriv', [...own, ...args], { endSignal: 'SIGKILL' });
   }
@@ -168,7 +172,7 @@ async function freePorts(count: number): Promise<number[]> {
 /** Removes what test runs left behind that were killed before they could. Their daemons died with them. */
 async function sweep(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
-    const pid = new RegExp(`^${DIR_PREFIX}(\\d+)-`).exec(name)?.[1];
+    const pid = new RegExp(`^${basename(CEPH_DIR_PREFIX)}(\\d+)-`).exec(name)?.[1];
     if (pid === undefined || isRunning(Number(pid))) continue;
     await rm(join(tmpdir(), name), { recursive: true, force: true });
   }
