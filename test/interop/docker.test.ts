@@ -164,9 +164,9 @@ describe('the container image', () => {
     const lines = (await docker(['run', '--rm', ...list])).stdout.split('\n');
     assert.notEqual(lines[0], '0', 'runs as root');
     for (const wanted of ['dist', 'config', 'package.json', 'winston']) assert.ok(lines.includes(wanted), wanted);
-    for (const unwanted of ['src', 'test', 'typescript', 'node', '@biomejs'])
+    for (const unwanted of ['src', 'test', 'typescript', 'node', 'fast-check'])
       assert.ok(!lines.includes(unwanted), unwanted);
-    assert.ok(!lines.some((line) => line.startsWith('/')), 'has npm');
+    assert.ok(!lines.some((line) => /\/np[mx]$/.test(line)), 'has npm');
   });
 
   test('serves unprivileged, becomes healthy, and stops with exit code 0 and its data', async (t) => {
