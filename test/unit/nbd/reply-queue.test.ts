@@ -19,44 +19,65 @@ class CountingPool extends SlabPool {
   }
 }
 
-function drain(queue: ReplyQueue, batchBytes: number): { bytes: Buffer; heldBytes: number } {
-  const pieces: Buffer[] = [];
-  let heldBytes = 0;
-  for (;;) {
-    const batch = queue.nextBatch(batchBytes);
-    if (batch.length === 0) return { bytes: Buffer.concat(pieces), heldBytes };
-    pieces.push(...batch.map((piece) => Buffer.from(piece)));
-    heldBytes += queue.written();
+/** Sends what a queue holds, a write at a time; what is written is looked at only when the write is done. */
+class Sender {
+  readonly #queue: ReplyQueue;
+  readonly sent: Buffer[] = [];
+  heldBytes = 0;
+  #underWay: Buffer[] = [];
+
+  constructor(queue: ReplyQueue) {
+    this.#queue = queue;
+  }
+
+  begin(batchBytes: number): void {
+    if (this.#underWay.length === 0) this.#underWay = this.#queue.nextBatch(batchBytes);
+  }
+
+  /** False where nothing was under way. */
+  finish(): boolean {
+    if (this.#underWay.length === 0) return false;
+    this.sent.push(...this.#underWay.map((piece) => Buffer.from(piece)));
+    this.#underWay = [];
+    this.heldBytes += this.#queue.written();
+    return true;
   }
 }
 
 test('what went in comes out, in order, in any batches; all that was held is told; all slabs come back', () => {
   const length = fc.oneof(fc.integer({ min: 1, max: 200 }), fc.integer({ min: 1, max: 40_000 }), fc.constant(300_000));
-  const step = fc.record({ length, header: fc.boolean(), drainBytes: fc.option(fc.integer({ min: 1, max: 400_000 })) });
+  const add = fc.record({ queue: fc.nat(1), length });
+  const send = fc.record({ queue: fc.nat(1), begin: fc.integer({ min: 1, max: 400_000 }) });
+  const finish = fc.record({ queue: fc.nat(1), finish: fc.constant(true) });
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+    fc.property(fc.array(fc.oneof(add, send, finish), { maxLength: 60 }), (steps) => {
       const pool = new CountingPool(100);
-      const queue = new ReplyQueue(pool);
-      const expected: Buffer[] = [];
-      const sent: Buffer[] = [];
-      let held = 0;
-      steps.forEach(({ length, header, drainBytes }, i) => {
-        const data = Buffer.alloc(length, i + 1);
-        if (header && length <= 200) {
-          const at = queue.reserve(length);
-          queue.slab.fill(i + 1, at, at + length);
-        } else queue.append(data);
-        queue.hold(length);
-        expected.push(data);
-        if (drainBytes === null) return;
-        const drained = drain(queue, drainBytes);
-        sent.push(drained.bytes);
-        held += drained.heldBytes;
-        assert.equal(queue.queuedBytes, 0);
+      const queues = [0, 1].map(() => {
+        const queue = new ReplyQueue(pool);
+        return { queue, sender: new Sender(queue), added: [] as Buffer[] };
       });
-      const drained = drain(queue, 1_000_000);
-      assert.ok(Buffer.concat([...sent, drained.bytes]).equals(Buffer.concat(expected)));
-      assert.equal(held + drained.heldBytes, steps.reduce((sum, { length }) => sum + length, 0)); // biome-ignore format: one
+      steps.forEach((step, i) => {
+        const { queue, sender, added } = queues[step.queue] ?? assert.fail();
+        if ('begin' in step) sender.begin(step.begin);
+        else if ('finish' in step) sender.finish();
+        else {
+          const data = Buffer.alloc(step.length, i + 1);
+          if (step.length <= 200) {
+            const at = queue.reserve(step.length);
+            queue.slab.fill(i + 1, at, at + step.length);
+          } else queue.append(data);
+          queue.hold(step.length);
+          added.push(data);
+        }
+      });
+      for (const { queue, sender, added } of queues) {
+        do sender.begin(1_000_000);
+        while (sender.finish());
+        const expected = Buffer.concat(added);
+        assert.ok(Buffer.concat(sender.sent).equals(expected));
+        assert.equal(sender.heldBytes, expected.length);
+        assert.equal(queue.queuedBytes, 0);
+      }
       assert.equal(pool.out, 0);
     }),
     { numRuns: 100 },
