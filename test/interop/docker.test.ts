@@ -121,7 +121,7 @@ class Container {
 }
 
 async function findReason(): Promise<string | null> {
-  if (process.env.CI === 'true') return 'a docker daemon is nothing that CI here can install';
+  if (process.env.CI === 'true') return 'needs a docker daemon, which no package gives; not tried under CI=true';
   const host = process.env.DOCKER_HOST ?? '';
   if (host !== '' && !host.startsWith('unix:')) return `needs a docker daemon on this machine, not ${host}`;
   if (findProgram('docker') === null) return 'needs docker';
