@@ -42,6 +42,9 @@ export class Random {
   }
 }
 
+/** After this many turns in which nobody has paused, it waits for threads or for nothing. */
+const IDLE_TURNS = 10;
+
 /** Those who pause go on one at a time, in an order of its own. */
 export class Scheduler {
   readonly #random: Random;
@@ -68,19 +71,25 @@ export class Scheduler {
       ended = true;
     };
     work.then(end, end);
-    for (let idleMs = 0; !ended; ) {
+    for (let idleTurns = 0; !ended; idleTurns++) {
       await new Promise((resolve) => setImmediate(resolve));
-      const next = this.#paused.splice(this.#random.below(this.#paused.length), 1)[0];
-      next?.();
-      if (next !== undefined || ended) {
-        idleMs = 0;
-        continue;
-      }
-      if (idleMs > this.#idleMsMax) throw new Error('it hangs: nothing goes on, and the work has not ended');
+      if (this.#paused.length > 0) idleTurns = 0;
+      // One of a few, some of many.
+      for (let left = Math.ceil(this.#paused.length / 16); left > 0; left--) this.#resumeOne();
+      if (idleTurns < IDLE_TURNS || ended) continue;
+      if (idleTurns > IDLE_TURNS + this.#idleMsMax)
+        throw new Error('it hangs: nothing goes on, and the work has not ended');
       await new Promise((resolve) => setTimeout(resolve, 1));
-      idleMs += 1;
     }
     await work;
+  }
+
+  #resumeOne(): void {
+    const at = this.#random.below(this.#paused.length);
+    const chosen = this.#paused[at];
+    const last = this.#paused.pop();
+    if (last !== undefined && last !== chosen) this.#paused[at] = last;
+    chosen?.();
   }
 }
 
