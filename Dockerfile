@@ -4,9 +4,8 @@
 FROM node:24-bookworm-slim AS build
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
-# Without install scripts: the one that matters fetches another Node, and this image has its own. npm's `ci` refuses a
-# lock file that lacks a linter's packages for other platforms, which `install` adds; both keep to the locked versions.
-RUN npm ci --ignore-scripts || npm install --no-save --ignore-scripts
+# Without install scripts: the one that matters fetches another Node, and this image has its own.
+RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 RUN npm run build && npm prune --omit=dev --ignore-scripts

@@ -5,7 +5,6 @@ import type { Settings, VolumeSettings } from './config/settings.ts';
 import type { Clock } from './lib/clock.ts';
 import { withDeadline } from './lib/deadline.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
-import { settleAll } from './lib/settle.ts';
 import { StateDir } from './lib/state-dir.ts';
 import type { NbdExport } from './nbd/exports.ts';
 import { NbdServer } from './nbd/server.ts';
@@ -70,11 +69,11 @@ export class Appliance {
     const { settings } = this.#parts;
     try {
       await this.#control.listen();
-      await settleAll(this.#slots.map((slot) => this.#open(slot, takeOver.includes(slot.settings.name), signal)));
+      await this.#openAll(takeOver, signal);
       for (const target of settings.nbd.listen) await this.#nbd.listen(target);
       if (settings.nbd.socket !== null) await this.#nbd.listen({ path: settings.nbd.socket });
     } catch (error) {
-      await this.stop(signal);
+      await this.#shutDown(signal);
       throw error;
     }
     this.#announce();
@@ -85,7 +84,15 @@ export class Appliance {
    * volumes. False where requests that had not been answered were cut off.
    */
   async stop(hurry: AbortSignal): Promise<boolean> {
-    const { clock, settings, log } = this.#parts;
+    const clean = await this.#shutDown(hurry);
+    const { log } = this.#parts;
+    if (clean) log.info('stopped; everything that was answered is in the bucket', { event: 'stopped' });
+    else log.warn('stopped; requests that had not been answered were cut off', { event: 'stopped' });
+    return clean;
+  }
+
+  async #shutDown(hurry: AbortSignal): Promise<boolean> {
+    const { clock, settings } = this.#parts;
     const startedAtMs = clock.now();
     const cut = (): void => void this.#nbd.close({ deadlineMs: 0 });
     const drained = this.#nbd.close({ deadlineMs: hurry.aborted ? 0 : settings.shutdown.drainMs });
@@ -101,10 +108,7 @@ export class Appliance {
       hurry,
     );
     await this.#control.close();
-    const clean = finished.every((value) => value);
-    if (clean) log.info('stopped; everything that was answered is in the bucket', { event: 'stopped' });
-    else log.warn('stopped; requests that had not been answered were cut off', { event: 'stopped' });
-    return clean;
+    return finished.every((value) => value);
   }
 
   status(): ApplianceStatus {
@@ -137,6 +141,21 @@ export class Appliance {
     return openVolumeStatus(settings, volume, this.#parts.claimant, connections);
   }
 
+  /** All of them or none: the first that fails ends the waiting of the others. */
+  async #openAll(takeOver: readonly string[], signal: AbortSignal): Promise<void> {
+    const failed = new AbortController();
+    const until = AbortSignal.any([signal, failed.signal]);
+    let firstError: unknown;
+    const opening = this.#slots.map((slot) =>
+      this.#open(slot, takeOver.includes(slot.settings.name), until).catch((error: unknown) => {
+        if (!failed.signal.aborted) firstError = error;
+        failed.abort();
+      }),
+    );
+    await Promise.all(opening);
+    if (failed.signal.aborted) throw firstError;
+  }
+
   async #open(slot: Slot, takeOver: boolean, signal: AbortSignal): Promise<void> {
     const { stores, log } = this.#parts;
     const { options, environment } = await stores.environment(slot.settings, this.#parts.claimant);
@@ -152,7 +171,10 @@ export class Appliance {
     try {
       slot.volume = await openVolume(options, environment, { create: { force: false }, takeOver, signal, onLost });
     } catch (error) {
-      log.error('cannot open the volume', { volume: options.name, url: options.url, error: describeError(error) });
+      // Those that are given up because another one failed are not what went wrong.
+      if (!isStorageError(error, 'CANCELLED')) {
+        log.error('cannot open the volume', { volume: options.name, url: options.url, error: describeError(error) });
+      }
       throw error;
     }
   }

@@ -3,8 +3,8 @@ import { type IncomingMessage, request } from 'node:http';
 import { type ErrorCode, StorageError } from '../lib/errors.ts';
 import { HTTP_STATUS } from './http-status.ts';
 
-/** A change may take as long as the bucket does. */
-const ANSWER_TIMEOUT_MS = 10 * 60_000;
+/** A question is answered from memory; a change may take as long as the bucket does. */
+const ANSWER_TIMEOUT_MS = { GET: 10_000, POST: 10 * 60_000 };
 const NOT_RUNNING = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR']);
 
 /** The answer, or null where no appliance listens there. Rejects with the StorageError the appliance answered with. */
@@ -41,7 +41,7 @@ export async function askAppliance(
 
 function send(
   socketPath: string,
-  method: string,
+  method: 'GET' | 'POST',
   path: string,
   body: object | undefined,
   signal: AbortSignal | undefined,
@@ -51,11 +51,11 @@ function send(
       socketPath,
       method,
       path,
-      timeout: ANSWER_TIMEOUT_MS,
+      timeout: ANSWER_TIMEOUT_MS[method],
       ...(signal === undefined ? {} : { signal }),
     };
     const asking = request(options, resolve);
-    asking.on('timeout', () => asking.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`)));
+    asking.on('timeout', () => asking.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS[method] / 1000} s`)));
     asking.on('error', reject);
     asking.end(body === undefined ? undefined : JSON.stringify(body));
   });
