@@ -14,8 +14,8 @@ export interface TreeOptions {
 const FILES_PER_DIRECTORY = 40;
 
 /**
- * `small/DD/EE/fNNNNN` and `large/fN`. One file of eight is empty or tiny, most are a few KiB, some are up to 64 KiB; one of
- * a hundred has a link beside it.
+ * `small/DD/EE/fNNNNN` and `large/fN`. One file of eight is empty or tiny, most are up to 4 KiB, some up to 64 KiB; one of a
+ * hundred has a link beside it.
  */
 export async function makeTree(dir: string, { seed, files, largeFiles, largeBytes }: TreeOptions): Promise<void> {
   const choices = randomBytes(seed, files * 4);
@@ -37,10 +37,10 @@ export async function makeTree(dir: string, { seed, files, largeFiles, largeByte
 }
 
 function smallSize(choice: number): number {
-  const kind = choice % 8;
-  const size = choice >>> 3;
-  if (kind === 0) return size % 64;
-  return kind === 7 ? size % (64 * 1024) : size % (4 * 1024);
+  const kind = choice % 32;
+  const size = choice >>> 5;
+  if (kind < 4) return size % 64;
+  return kind === 31 ? size % (64 * 1024) : size % (4 * 1024);
 }
 
 /** A line for each entry below `dir`, in order: its path, mode, and what it holds. */

@@ -3,6 +3,7 @@ import { createCipheriv, createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 
 const CHUNK_BYTES = 4 * 1024 * 1024;
+const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
 /** The same seed gives the same bytes, those of a longer one beginning with those of a shorter one. */
 export function randomBytes(seed: string, length: number): Buffer {
@@ -46,6 +47,5 @@ export async function hashFile(path: string): Promise<string> {
 function generator(seed: string): (length: number) => Buffer {
   const key = createHash('sha256').update(seed).digest().subarray(0, 16);
   const cipher = createCipheriv('aes-128-ctr', key, Buffer.alloc(16));
-  const zeros = Buffer.alloc(CHUNK_BYTES);
-  return (length) => cipher.update(length <= zeros.length ? zeros.subarray(0, length) : Buffer.alloc(length));
+  return (length) => cipher.update(length <= ZEROS.length ? ZEROS.subarray(0, length) : Buffer.alloc(length));
 }
