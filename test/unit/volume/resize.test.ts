@@ -1,0 +1,307 @@
+/** Resizing, ended at every step: the volume comes back with its old size or its new one, and all that it keeps. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { StorageError } from '../../../src/lib/errors.ts';
+import { MemoryObjectStore } from '../../../src/object/memory.ts';
+import type { Volume } from '../../../src/volume/volume.ts';
+import { type Bench, BLOCK, bench, blockOf, LEASE, never, readBlock, recordIn, writeBlock } from './fixtures.ts';
+import { type Operation, unreachable } from './hooked-store.ts';
+
+const OLD_BLOCKS = 16;
+const LARGEST_BLOCKS = 64;
+const NO_SIZES = { sizeBytes: null, blockSizeBytes: null };
+
+interface Case {
+  readonly name: string;
+  readonly newBlocks: number;
+  /** Whether block 0, which carries the size, is there. */
+  readonly block0: boolean;
+}
+
+const CASES: readonly Case[] = [
+  { name: 'growing, with block 0', newBlocks: 32, block0: true },
+  { name: 'growing, without block 0', newBlocks: 32, block0: false },
+  { name: 'shrinking, with block 0', newBlocks: 8, block0: true },
+  { name: 'shrinking, without block 0', newBlocks: 8, block0: false },
+];
+
+/** Blocks that hold data: at both ends, around both sizes, and beyond the end, where an earlier and larger life left them. */
+const USED = [1, 6, 7, 8, 9, 14, 15];
+const LEFT_OVER = [16, 17, 25, 31, 50];
+
+async function volumeWithData({ block0 }: Case): Promise<Bench> {
+  const made = bench();
+  const volume = await made.open({ sizeBytes: OLD_BLOCKS * BLOCK });
+  for (const block of block0 ? [0, ...USED] : USED) await writeBlock(volume, block);
+  await volume.close(never);
+  for (const block of LEFT_OVER) {
+    const key = `vol/${block.toString(16).padStart(8, '0')}`;
+    await made.store.inner.put(key, blockOf(9999));
+  }
+  return made;
+}
+
+async function assertKept(volume: Volume, { block0 }: Case, blocks: number, oldest: string): Promise<void> {
+  const used = new Set(block0 ? [0, ...USED] : USED);
+  for (let block = 0; block < Math.min(blocks, OLD_BLOCKS); block++) {
+    const expected = used.has(block) ? blockOf(block) : Buffer.alloc(BLOCK);
+    const found = await readBlock(volume, block);
+    assert.ok(found.equals(expected), `${oldest}: block ${block} has other bytes: ${found.subarray(0, 16)}`);
+  }
+  for (let block = OLD_BLOCKS; block < blocks; block++) {
+    assert.ok(
+      (await readBlock(volume, block)).equals(Buffer.alloc(BLOCK)),
+      `${oldest}: block ${block} came back to life`,
+    );
+  }
+}
+
+/** Everything the process does after the crash fails, and what it does not hear of stays as it is. */
+function crashAt(made: Bench, nth: number, when: 'before' | 'after'): () => boolean {
+  let count = 0;
+  let crashed = false;
+  const dead = (): never => {
+    crashed = true;
+    throw new StorageError('ACCESS_DENIED', 'the process is dead');
+  };
+  const isLease = ({ keys }: Operation): boolean => keys[0] === LEASE;
+  made.store.before = (operation) => {
+    if (crashed) dead();
+    if (!isLease(operation) && ++count === nth && when === 'before') dead();
+  };
+  made.store.after = (operation) => {
+    if (crashed || (!isLease(operation) && count === nth && when === 'after')) dead();
+  };
+  return () => crashed;
+}
+
+describe('a crash at every request of a resize', () => {
+  for (const kind of CASES) {
+    for (const when of ['before', 'after'] as const) {
+      test(`${kind.name}, ${when} it takes effect`, async () => {
+        let points = 0;
+        const sizes = new Set<number>();
+        for (let nth = 1; ; nth++) {
+          const made = await volumeWithData(kind);
+          const volume = await made.open(NO_SIZES);
+          const crashed = crashAt(made, nth, when);
+          await volume.resize(kind.newBlocks * BLOCK, { force: true }).catch((error) => {
+            assert.ok(crashed(), String(error));
+          });
+          if (!crashed()) break;
+          points += 1;
+          const label = `crash ${nth}`;
+          const next = bench({ bucket: made.store.inner });
+          const reopened = await next.open(NO_SIZES);
+          const blocks = reopened.device.geometry.sizeBytes / BLOCK;
+          sizes.add(blocks);
+          assert.ok(blocks === OLD_BLOCKS || blocks === kind.newBlocks, `${label}: ${blocks} blocks`);
+          await assertKept(reopened, kind, blocks, label);
+          const record = await recordIn(next.store);
+          assert.deepEqual([record?.sizeBytes, record?.resizeToBytes], [blocks * BLOCK, null], label);
+          // And now in full, whatever was half done, and further than before.
+          await reopened.resize(kind.newBlocks * BLOCK, { force: true });
+          await assertKept(reopened, kind, kind.newBlocks, `${label}, again`);
+          await reopened.resize(LARGEST_BLOCKS * BLOCK, { force: true });
+          for (let block = Math.min(kind.newBlocks, OLD_BLOCKS); block < LARGEST_BLOCKS; block++) {
+            const found = await readBlock(reopened, block);
+            assert.ok(found.equals(Buffer.alloc(BLOCK)), `${label}: block ${block} came back to life`);
+          }
+          await reopened.close(never);
+          const last = await next.open(NO_SIZES);
+          assert.equal(last.device.geometry.sizeBytes, LARGEST_BLOCKS * BLOCK);
+          await last.close(never);
+        }
+        assert.ok(points >= 3, `only ${points} requests were tried`);
+        assert.ok(sizes.has(OLD_BLOCKS));
+        if (when === 'after') assert.ok(sizes.has(kind.newBlocks));
+      });
+    }
+  }
+});
+
+describe('a request that fails while the volume goes on', () => {
+  for (const kind of CASES) {
+    test(`${kind.name}: the same resize can be made again, and nothing kept is harmed`, async () => {
+      for (let nth = 1; ; nth++) {
+        const made = await volumeWithData(kind);
+        const volume = await made.open(NO_SIZES);
+        let count = 0;
+        made.store.before = ({ keys }) => {
+          if (keys[0] !== LEASE && ++count === nth) throw unreachable();
+        };
+        const failed = await volume.resize(kind.newBlocks * BLOCK, { force: true }).then(
+          () => false,
+          () => true,
+        );
+        made.store.before = () => {};
+        if (failed) await volume.resize(kind.newBlocks * BLOCK, { force: true });
+        assert.equal(volume.device.geometry.sizeBytes, kind.newBlocks * BLOCK);
+        await assertKept(volume, kind, kind.newBlocks, `failure ${nth}`);
+        await volume.close(never);
+        const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+        assert.equal(reopened.device.geometry.sizeBytes, kind.newBlocks * BLOCK);
+        await assertKept(reopened, kind, kind.newBlocks, `failure ${nth}, reopened`);
+        await reopened.close(never);
+        if (!failed) break;
+      }
+    });
+  }
+
+  test('a shrink that failed halfway refuses any other size: it would delete what the volume still has', async () => {
+    const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
+    const volume = await made.open(NO_SIZES);
+    made.store.before = ({ kind, keys }) => {
+      if (kind === 'put' && keys[0] === 'vol/00000000') throw unreachable();
+    };
+    await assert.rejects(volume.resize(4 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
+    made.store.before = () => {};
+    if (volume.device.geometry.sizeBytes !== OLD_BLOCKS * BLOCK) {
+      for (const blocks of [8, OLD_BLOCKS, 32]) {
+        await assert.rejects(volume.resize(blocks * BLOCK, { force: true }), {
+          code: 'CONFLICT',
+          message: /16KiB.*finish it/,
+        });
+      }
+    }
+    await volume.close(never);
+    const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+    await assertKept(reopened, { name: '', newBlocks: 8, block0: true }, OLD_BLOCKS, 'reopened');
+    await reopened.close(never);
+  });
+});
+
+describe('resizing', () => {
+  test('smaller needs force, and says what is at stake', async () => {
+    const { store, open } = bench();
+    const volume = await open();
+    const before = store.writes.length;
+    await assert.rejects(volume.resize(32 * BLOCK, { force: false }), {
+      code: 'INVALID',
+      message: /is 256KiB: making it 128KiB deletes everything beyond.*--force/,
+    });
+    assert.equal(store.writes.length, before);
+    await volume.close(never);
+  });
+
+  test('tells how many blocks it deleted, and deletes no others', async () => {
+    const { store, open } = bench();
+    const volume = await open();
+    for (const block of [0, 31, 32, 63]) await writeBlock(volume, block);
+    await store.put('vol/foreign', Buffer.from('x'));
+    assert.deepEqual(await volume.resize(32 * BLOCK, { force: true }), {
+      oldSizeBytes: 64 * BLOCK,
+      newSizeBytes: 32 * BLOCK,
+      deletedBlocks: 2,
+    });
+    assert.deepEqual(
+      (await store.keys()).filter((key) => !key.includes('bucketdisk') && !key.includes('mounted')),
+      ['vol/00000000', 'vol/0000001f', 'vol/foreign'],
+    );
+    await volume.close(never);
+  });
+
+  test('with hashed keys finds what lies beyond', async () => {
+    const { open } = bench();
+    const volume = await open({ blockHashPrefix: true });
+    for (const block of [0, 31, 32, 63]) await writeBlock(volume, block);
+    assert.equal((await volume.resize(32 * BLOCK, { force: true })).deletedBlocks, 2);
+    await volume.resize(64 * BLOCK, { force: false });
+    assert.deepEqual(await readBlock(volume, 32), Buffer.alloc(BLOCK));
+    assert.deepEqual(await readBlock(volume, 31), blockOf(31));
+    await volume.close(never);
+  });
+
+  test('to what cannot be is refused, to what it is changes nothing', async () => {
+    const { store, open } = bench();
+    const volume = await open();
+    const before = store.writes.length;
+    for (const size of [0, -BLOCK, BLOCK + 1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 60, 0.5]) {
+      await assert.rejects(volume.resize(size, { force: true }), { code: 'INVALID' });
+    }
+    assert.equal((await volume.resize(64 * BLOCK, { force: false })).deletedBlocks, 0);
+    assert.equal(store.writes.length, before);
+    await volume.close(never);
+  });
+
+  test('one at a time', async () => {
+    const { open } = bench();
+    const volume = await open();
+    const first = volume.resize(128 * BLOCK, { force: false });
+    await assert.rejects(volume.resize(256 * BLOCK, { force: false }), { code: 'CONFLICT', message: /already/ });
+    await first;
+    await volume.resize(256 * BLOCK, { force: false });
+    await volume.close(never);
+  });
+
+  test('while clients write loses none of it', async () => {
+    const { open } = bench();
+    const volume = await open();
+    const writing: Promise<void>[] = [];
+    for (let block = 0; block < 64; block++) writing.push(writeBlock(volume, block));
+    await volume.resize(128 * BLOCK, { force: false });
+    for (let block = 64; block < 128; block++) writing.push(writeBlock(volume, block));
+    await Promise.all(writing);
+    await volume.close(never);
+    const reopened = await open(NO_SIZES);
+    for (let block = 0; block < 128; block++) assert.ok((await readBlock(reopened, block)).equals(blockOf(block)));
+    await reopened.close(never);
+  });
+});
+
+describe('closing', () => {
+  test('waits for a resize under way before it lets others in', async () => {
+    const { store, clock, open } = bench();
+    const volume = await open();
+    await writeBlock(volume, 0);
+    const gate = Promise.withResolvers<void>();
+    store.before = ({ kind, keys }) => (kind === 'put' && keys[0] === 'vol/00000000' ? gate.promise : undefined);
+    const resizing = volume.resize(128 * BLOCK, { force: false });
+    await clock.advance(0);
+    let closed = false;
+    const closing = volume.close(never).then(() => {
+      closed = true;
+    });
+    await clock.advance(1000);
+    assert.equal(closed, false);
+    await assert.rejects(volume.resize(256 * BLOCK, { force: false }), { code: 'CANCELLED' });
+    gate.resolve();
+    await resizing;
+    await closing;
+    assert.equal((await recordIn(store))?.sizeBytes, 128 * BLOCK);
+    assert.equal(clock.sleeping, 0);
+  });
+
+  test('that is hurried cuts a write off, answers it with an error, and leaves the lease to lapse', async () => {
+    const { store, clock, open } = bench();
+    const volume = await open();
+    store.before = ({ kind, keys }) =>
+      kind === 'put' && keys[0] === 'vol/00000003' ? new Promise(() => {}) : undefined;
+    const writing = assert.rejects(writeBlock(volume, 3), { code: 'CANCELLED' });
+    await clock.advance(0);
+    const hurry = new AbortController();
+    const closing = volume.close(hurry.signal);
+    await clock.advance(1000);
+    hurry.abort();
+    assert.equal(await closing, false);
+    await writing;
+    assert.equal(JSON.parse(String((await store.get(LEASE))?.body)).released, false);
+    assert.equal(clock.sleeping, 0);
+  });
+
+  test('after a write without an answer leaves the lease to lapse, for a life', async () => {
+    const bucket = new MemoryObjectStore();
+    const { store, clock, open } = bench({ bucket });
+    const volume = await open();
+    store.before = ({ kind, keys }) => {
+      if (kind === 'put' && keys[0] === 'vol/00000003') throw unreachable();
+    };
+    await assert.rejects(writeBlock(volume, 3), { code: 'UNAVAILABLE' });
+    assert.equal(await volume.close(never), true);
+    const next = bench({ bucket, clock, instance: 'second' });
+    const opening = next.open();
+    await clock.advance(20_000);
+    assert.equal(next.store.writes.length, 0);
+    await (await clock.run(opening)).close(never);
+  });
+});
