@@ -172,12 +172,14 @@ class Run {
   }
 
   #flush(): void {
-    const before = this.#outcomes.filter(({ kind }) => kind === 'write' || kind === 'zero');
-    const unanswered = before.filter(({ answeredAt }) => answeredAt === 0);
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
     this.#track('other', 0, 0, async () => {
+      // Those who wait for writes are told some steps after the device is: between turns both agree.
+      await turn();
+      const writes = this.#outcomes.filter(({ kind }) => kind === 'write' || kind === 'zero');
+      const unanswered = writes.filter(({ answeredAt }) => answeredAt === 0);
       await this.#device.flush();
-      // Those who wait for the writes themselves are told in the same turn.
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       for (const { answeredAt, ok } of unanswered) {
         assert.notEqual(answeredAt, 0, 'a flush waits for every write made before it');
         assert.ok(ok, 'a flush fails where a write under way fails');
