@@ -3,12 +3,20 @@
  * end what was skipped and why. Arguments narrow it: `npm test -- unit`, `npm test -- unit/nbd interop/qemu`.
  */
 import { globSync, readFileSync } from 'node:fs';
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { CEPH_DIR_PREFIX, CEPH_STATE_ENV, CEPH_TOOLS, type CephState, startCeph } from './support/ceph-cluster.ts';
+import {
+  CEPH_DIR_PREFIX,
+  CEPH_STATE_ENV,
+  CEPH_TOOLS,
+  type CephState,
+  isRunning,
+  startCeph,
+} from './support/ceph-cluster.ts';
 import type { Lifetime } from './support/cleanup.ts';
 import { installTools } from './support/install-tools.ts';
 import { missingTools } from './support/tools.ts';
@@ -20,6 +28,8 @@ const CONCURRENCY = 2;
 /** A test that takes longer has failed, unless it says otherwise; a file that takes longer is ended. */
 const TEST_TIMEOUT_MS = 5 * 60_000;
 const FILE_TIMEOUT_MS = 10 * 60_000;
+/** How long the files may take to put back what they must when the run is broken off. */
+const CLEANUP_MS = 60_000;
 const NODE_MAJOR_MIN = 24;
 
 interface Skipped {
@@ -47,10 +57,8 @@ function selectFiles(patterns: readonly string[]): string[] {
  * Starts the gateway that the files share, beside the first of them, and tells of it in a file. `settled`: it is up, or has
  * failed; ending it before that would miss what it starts last.
  */
-async function offerCeph(lifetime: Lifetime): Promise<{ settled: Promise<void> }> {
+async function offerCeph(lifetime: Lifetime, dir: string): Promise<{ settled: Promise<void> }> {
   if (process.getuid?.() !== 0 || missingTools(CEPH_TOOLS).length > 0) return { settled: Promise.resolve() };
-  const dir = await mkdtemp(`${CEPH_DIR_PREFIX}${process.pid}-`);
-  lifetime.after(() => rm(dir, { recursive: true, force: true }));
   const stateFile = join(dir, 'ceph.json');
   process.env[CEPH_STATE_ENV] = stateFile;
   const announce = async (state: CephState): Promise<void> => {
@@ -66,13 +74,19 @@ async function offerCeph(lifetime: Lifetime): Promise<{ settled: Promise<void> }
 }
 
 /** Runs the files; resolves with whether all passed. */
-async function runFiles(files: readonly string[], skipped: Skipped[], signal: AbortSignal): Promise<boolean> {
+async function runFiles(
+  files: readonly string[],
+  skipped: Skipped[],
+  pidsFile: string,
+  signal: AbortSignal,
+): Promise<boolean> {
   let passed = true;
+  const preload = new URL(`support/test-file.ts?ms=${FILE_TIMEOUT_MS}&pids=${pidsFile}`, import.meta.url);
   const stream = run({
     files: files.map((file) => join(ROOT, file)),
     concurrency: CONCURRENCY,
     timeout: TEST_TIMEOUT_MS,
-    execArgv: ['--import', new URL(`support/file-deadline.ts?ms=${FILE_TIMEOUT_MS}`, import.meta.url).href],
+    execArgv: ['--import', preload.href],
     signal,
   });
   stream.on('test:fail', ({ todo }) => {
@@ -87,15 +101,32 @@ async function runFiles(files: readonly string[], skipped: Skipped[], signal: Ab
   return passed;
 }
 
+/**
+ * A run that is broken off does not wait for its files, which may still be unmounting what they need a server for. We do,
+ * and end those that do not come to an end.
+ */
+async function waitForFiles(pidsFile: string): Promise<void> {
+  const text = await readFile(pidsFile, 'utf8').catch(() => '');
+  const pids = text.split('\n').filter((line) => line !== '');
+  const deadline = performance.now() + CLEANUP_MS;
+  for (const pid of pids.map(Number)) {
+    while (isRunning(pid) && performance.now() < deadline) await delay(50);
+    if (isRunning(pid)) process.kill(pid, 'SIGKILL');
+  }
+}
+
 async function main(patterns: readonly string[]): Promise<number> {
   const files = selectFiles(patterns);
   if (files.length === 0) {
     say(`no test file matches ${patterns.join(' ')}`);
     return 1;
   }
-  const ends: (() => void | Promise<void>)[] = [];
+  // Named like Ceph's own, which sweeps what killed runs have left.
+  const dir = await mkdtemp(`${CEPH_DIR_PREFIX}${process.pid}-`);
+  const pidsFile = join(dir, 'pids');
+  const ends: (() => void | Promise<void>)[] = [() => rm(dir, { recursive: true, force: true })];
   const stop = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort());
   // As with `npm test | head`: nobody reads on, but what was started must still be ended.
   process.stdout.on('error', () => stop.abort());
   const skipped: Skipped[] = [];
@@ -107,12 +138,13 @@ async function main(patterns: readonly string[]): Promise<number> {
       if (missing.length > 0) say(`not installed, and what needs it is skipped: ${missing.join(', ')}`);
     }
     const usesCeph = files.some((file) => readFileSync(join(ROOT, file), 'utf8').includes('support/ceph.ts'));
-    if (usesCeph) ceph = await offerCeph({ after: (end) => void ends.push(end), ownsSignals: true });
-    const passed = await runFiles(files, skipped, stop.signal);
+    if (usesCeph) ceph = await offerCeph({ after: (end) => void ends.push(end), ownsSignals: true }, dir);
+    const passed = await runFiles(files, skipped, pidsFile, stop.signal);
     if (skipped.length > 0) say(`\nskipped (${skipped.length}):`);
     for (const { file, name, reason } of skipped) say(`  ${file}: ${name}: ${reason}`);
     return passed && !stop.signal.aborted ? 0 : 1;
   } finally {
+    if (stop.signal.aborted) await waitForFiles(pidsFile);
     await ceph.settled;
     for (let end = ends.pop(); end !== undefined; end = ends.pop()) await end();
   }

@@ -48,13 +48,21 @@ async function unwind(lifetime: Lifetime): Promise<void> {
   if (errors.length > 0) throw new AggregateError(errors, `cleaning up failed: ${errors.map(String).join('; ')}`);
 }
 
-/** The test runner ends a file that takes too long with SIGTERM, a person ends it with SIGINT. */
+/**
+ * The test runner ends a file that takes too long with SIGTERM, a person ends it with SIGINT. Often it comes twice, to the
+ * runner and to all of its group: the second must not end what the first has begun.
+ */
 function handleSignals(): void {
   if (signalsHandled) return;
   signalsHandled = true;
+  let stopping = false;
   const numbers = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 };
   for (const [signal, number] of Object.entries(numbers)) {
-    process.once(signal, () => {
+    process.on(signal, () => {
+      if (stopping) return;
+      stopping = true;
+      // Whoever read the output may be gone already; that is no reason to stop half way.
+      for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
       const all = [...stacks.keys()].reverse().map((lifetime) => unwind(lifetime));
       void Promise.allSettled(all).then(() => process.exit(128 + number));
     });

@@ -46,18 +46,26 @@ test('what is undone before the end is not undone again', async () => {
   assert.equal(count, 1);
 });
 
-test('a process that is told to stop cleans up first', async (t) => {
+test('a process that is told to stop cleans up first, also when it is told twice', async (t) => {
   const dir = await tempDir(t);
   const written = join(dir, 'written');
   const module = new URL('../../support/cleanup.ts', import.meta.url).href;
   const program = `
     import { writeFileSync } from 'node:fs';
     import { onEnd } from ${JSON.stringify(module)};
-    onEnd({ after() {} }, () => writeFileSync(${JSON.stringify(written)}, 'cleaned'));
+    import { setTimeout as delay } from 'node:timers/promises';
+    const lifetime = { after() {} };
+    onEnd(lifetime, () => writeFileSync(${JSON.stringify(written)}, 'cleaned'));
+    onEnd(lifetime, async () => {
+      console.log('cleaning');
+      await delay(50);
+    });
     setInterval(() => {}, 1000);
     console.log('ready');`;
   const child = startProcess(t, process.execPath, ['--input-type=module', '-e', program]);
   await child.until('ready', () => child.stdout.includes('ready') || undefined);
+  child.signal('SIGTERM');
+  await child.until('cleaning', () => child.stdout.includes('cleaning') || undefined);
   const { code } = await child.stop('SIGTERM');
   assert.equal(code, 143);
   assert.equal(await readFile(written, 'utf8'), 'cleaned');
