@@ -44,7 +44,10 @@ export function openVolumeStatus(
       confirmedAgoMs === null
         ? null
         : { holder, state: lost === null ? 'held' : 'other', renewedAgoMs: Math.round(confirmedAgoMs) },
-    survey: survey.state === 'not run' ? null : { done: survey.state === 'done', blocksListed: survey.blocksListed },
+    survey:
+      survey === null || survey.state === 'not run'
+        ? null
+        : { done: survey.state === 'done', blocksListed: survey.blocksListed },
     storedBlocks: volume.storedBlocks,
     connections,
   };

@@ -1,6 +1,7 @@
 /** An open volume: its device for those who serve it, and what can be done with it while it is open. */
 
-import type { BlocksLayout, SurveyStatus } from '../layout/blocks/blocks-layout.ts';
+import type { SurveyStatus } from '../layout/blocks/block-survey.ts';
+import type { BlocksLayout } from '../layout/blocks/blocks-layout.ts';
 import { raceAbort } from '../lib/deadline.ts';
 import { StorageError } from '../lib/errors.ts';
 import { formatSize } from '../lib/units.ts';
@@ -58,7 +59,7 @@ export class Volume {
     return this.#record;
   }
 
-  get survey(): SurveyStatus {
+  get survey(): SurveyStatus | null {
     return this.#layout.surveyStatus;
   }
 

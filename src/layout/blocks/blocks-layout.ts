@@ -2,7 +2,7 @@
 import type { Clock } from '../../lib/clock.ts';
 import { copyPart } from '../../lib/copy-part.ts';
 import { raceAbort, withDeadline } from '../../lib/deadline.ts';
-import { describeError, StorageError } from '../../lib/errors.ts';
+import { StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { RangeGates } from '../../lib/range-gates.ts';
 import { Semaphore } from '../../lib/semaphore.ts';
@@ -15,10 +15,12 @@ import type { BlockKeys } from './block-keys.ts';
 import { listBlocks } from './block-listing.ts';
 import { BlockQueues, type BlockWorker, type Patch } from './block-queues.ts';
 import { ABSENT, type BlockState, BlockStates, PRESENT, UNCERTAIN, UNKNOWN } from './block-states.ts';
+import { BlockSurvey, type SurveyStatus } from './block-survey.ts';
 import { DeleteBatcher } from './delete-batcher.ts';
 import { mapExtents } from './extent-map.ts';
 import { changeNothing, composeBlock, coverBlock } from './patches.ts';
 import { formatVolumeMetadata } from './volume-metadata.ts';
+import { planZero, type ZeroPlan } from './zero-plan.ts';
 
 /** Blocks zeroed in one go. More are taken in turns, so that a trim of any size costs bounded memory. */
 const ZERO_TURN_BLOCKS = 4000;
@@ -41,19 +43,12 @@ export interface BlocksLayoutOptions {
   readonly log: Log;
 }
 
-/** How far the listing of existing blocks has come. */
-export interface SurveyStatus {
-  readonly state: 'not run' | 'running' | 'done' | 'failed';
-  readonly blocksListed: number;
-}
-
 export class BlocksLayout implements Layout, BlockWorker {
   readonly blockSizeBytes: number;
   readonly #store: ObjectStore;
   readonly #keys: BlockKeys;
   readonly #codec: BlockCodec;
   readonly #clock: Clock;
-  readonly #log: Log;
   readonly #queues: BlockQueues;
   readonly #gates = new RangeGates();
   readonly #deletes: DeleteBatcher;
@@ -64,10 +59,7 @@ export class BlocksLayout implements Layout, BlockWorker {
   #blockCount: number;
   /** What block 0 says, or is about to say. */
   #recordedSizeBytes: number;
-  /** What a listing under way says of blocks from here on is out of date: they have been cut off since it began. */
-  #surveyEnd = 0;
-  #survey: SurveyStatus = { state: 'not run', blocksListed: 0 };
-  #surveyRun: Promise<void> | null = null;
+  readonly #survey: BlockSurvey | null;
 
   constructor(options: BlocksLayoutOptions) {
     this.blockSizeBytes = options.blockSizeBytes;
@@ -75,26 +67,28 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#keys = options.keys;
     this.#codec = options.codec;
     this.#clock = options.clock;
-    this.#log = options.log;
     this.#queues = new BlockQueues(this, options.exclusive);
     this.#deletes = new DeleteBatcher(options.store);
     this.#places = new Semaphore(options.inFlightBlocksMax);
     this.#blockCount = options.sizeBytes / options.blockSizeBytes;
     this.#recordedSizeBytes = options.sizeBytes;
     this.#states = options.exclusive ? new BlockStates(this.#blockCount) : null;
+    this.#survey =
+      this.#states === null ? null : new BlockSurvey({ ...options, states: this.#states, signal: this.#stop.signal });
   }
 
   get sizeBytes(): number {
     return this.#blockCount * this.blockSizeBytes;
   }
 
-  get surveyStatus(): SurveyStatus {
-    return this.#survey;
+  /** Null where nothing is remembered of blocks, and nothing surveyed. */
+  get surveyStatus(): SurveyStatus | null {
+    return this.#survey?.status ?? null;
   }
 
   /** Blocks that have an object, or null where that is not known. */
   get storedBlocks(): number | null {
-    return this.#survey.state === 'done' && this.#states !== null ? this.#states.count(PRESENT) : null;
+    return this.#survey?.status.state === 'done' ? (this.#states?.count(PRESENT) ?? null) : null;
   }
 
   read(offset: number, length: number): Promise<Buffer> {
@@ -123,8 +117,9 @@ export class BlocksLayout implements Layout, BlockWorker {
           const { offset, data } = extent;
           return this.#gates.run(first, end, false, () => this.#write(offset, data));
         }
-        const zeroing = this.#planZero(extent.offset, length);
-        return this.#gates.run(first, end, zeroing.inTurns, () => this.#zero(zeroing));
+        const plan = planZero(extent.offset, length, this.blockSizeBytes);
+        const inTurns = this.#takesTurns(plan.firstWhole, plan.endWhole);
+        return this.#gates.run(first, end, inTurns, () => this.#zero(plan, inTurns));
       }),
     );
   }
@@ -141,7 +136,7 @@ export class BlocksLayout implements Layout, BlockWorker {
   async extents(offset: number, length: number): Promise<Extent[]> {
     const states = this.#states;
     if (states === null) return [{ length, hole: false, zero: false }];
-    const survey = this.#surveyRun?.catch(() => {});
+    const survey = this.#survey?.running?.catch(() => {});
     if (survey !== undefined) {
       await withDeadline(this.#clock, EXTENTS_WAIT_MS, (signal) => raceAbort(survey, signal), this.#stop.signal);
     }
@@ -167,7 +162,7 @@ export class BlocksLayout implements Layout, BlockWorker {
       throw error;
     }
     this.#blockCount = after;
-    this.#surveyEnd = Math.min(this.#surveyEnd, after);
+    this.#survey?.cutOff(after);
     this.#states?.resize(after);
   }
 
@@ -176,21 +171,14 @@ export class BlocksLayout implements Layout, BlockWorker {
     return this.#deleteListed(this.#blockCount, end);
   }
 
-  /**
-   * Lists the volume's blocks, so that blocks that never existed cost no request. Joins a survey under way. Blocks that
-   * are written meanwhile keep what their writes made of them, however old the listing is.
-   */
+  /** Lists the volume's blocks: see BlockSurvey. */
   survey(): Promise<void> {
-    if (this.#states === null || this.#survey.state === 'done') return Promise.resolve();
-    this.#surveyRun ??= this.#runSurvey(this.#states).finally(() => {
-      this.#surveyRun = null;
-    });
-    return this.#surveyRun;
+    return this.#survey?.run(this.#blockCount) ?? Promise.resolve();
   }
 
   async close(): Promise<void> {
     this.#stop.abort();
-    await Promise.allSettled([this.#queues.idle(), this.#surveyRun]);
+    await Promise.allSettled([this.#queues.idle(), this.#survey?.running]);
   }
 
   /** BlockWorker: bytes [start, end) of a block. */
@@ -238,33 +226,14 @@ export class BlocksLayout implements Layout, BlockWorker {
     return settleAll(writes);
   }
 
-  /** What zeroing a range comes to: the parts of blocks at its ends, and the whole blocks between. */
-  #planZero(offset: number, length: number): ZeroPlan {
-    const { blockSizeBytes } = this;
-    const end = offset + length;
-    const firstWhole = Math.ceil(offset / blockSizeBytes);
-    const endWhole = Math.floor(end / blockSizeBytes);
-    const parts: { block: number; patch: Patch }[] = [];
-    const addPart = (from: number, to: number): void => {
-      const block = Math.floor(from / blockSizeBytes);
-      parts.push({ block, patch: { start: from - block * blockSizeBytes, length: to - from, data: null } });
-    };
-    if (firstWhole > endWhole) {
-      addPart(offset, end);
-      return { parts, firstWhole, endWhole: firstWhole, inTurns: false };
-    }
-    if (offset < firstWhole * blockSizeBytes) addPart(offset, firstWhole * blockSizeBytes);
-    if (endWhole * blockSizeBytes < end) addPart(endWhole * blockSizeBytes, end);
-    return { parts, firstWhole, endWhole, inTurns: this.#takesTurns(firstWhole, endWhole) };
-  }
-
+  /** Too many blocks to queue at once: they are taken in turns, and requests behind wait. */
   #takesTurns(first: number, end: number): boolean {
     if (end - first <= BLIND_DELETES_MAX) return false;
     const states = this.#states;
     return states === null || end - first - states.count(ABSENT, first, end) > BLIND_DELETES_MAX;
   }
 
-  async #zero({ parts, firstWhole, endWhole, inTurns }: ZeroPlan): Promise<void> {
+  async #zero({ parts, firstWhole, endWhole }: ZeroPlan, inTurns: boolean): Promise<void> {
     const edges = parts.map(({ block, patch }) => this.#queues.write(block, patch));
     await settleAll([
       ...edges,
@@ -313,26 +282,6 @@ export class BlocksLayout implements Layout, BlockWorker {
       deleted += blocks.length;
     }
     return deleted;
-  }
-
-  async #runSurvey(states: BlockStates): Promise<void> {
-    let blocksListed = 0;
-    this.#survey = { state: 'running', blocksListed };
-    this.#surveyEnd = this.#blockCount;
-    try {
-      for await (const blocks of listBlocks(this.#store, this.#keys, 0, this.#blockCount, this.#stop.signal)) {
-        for (const block of blocks) if (block < this.#surveyEnd) states.noteListed(block);
-        blocksListed += blocks.length;
-        this.#survey = { state: 'running', blocksListed };
-      }
-      states.noteRestAbsent();
-      this.#survey = { state: 'done', blocksListed };
-      this.#log.debug('survey done', { blocksListed });
-    } catch (error) {
-      this.#survey = { state: 'failed', blocksListed };
-      if (!this.#stop.signal.aborted) this.#log.warn('survey failed', { error: describeError(error) });
-      throw error;
-    }
   }
 
   /** The block's bytes, or null where it has no object. */
@@ -391,12 +340,4 @@ export class BlocksLayout implements Layout, BlockWorker {
       `block object ${this.#keys.keyOf(block)} is gone although it was there: somebody else has deleted it`,
     );
   }
-}
-
-interface ZeroPlan {
-  readonly parts: readonly { readonly block: number; readonly patch: Patch }[];
-  readonly firstWhole: number;
-  readonly endWhole: number;
-  /** Too many blocks to queue at once: they are taken in turns, and requests behind wait. */
-  readonly inTurns: boolean;
 }

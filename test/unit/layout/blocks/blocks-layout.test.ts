@@ -236,7 +236,7 @@ describe('blocks layout: the survey', () => {
     await fill(store, [3]);
     failOnce(store, 'list', 'before');
     await assert.rejects(layout.survey(), rejectsWith('TIMEOUT'));
-    assert.equal(layout.surveyStatus.state, 'failed');
+    assert.equal(layout.surveyStatus?.state, 'failed');
     assert.equal(layout.storedBlocks, null);
     assert.deepEqual(await layout.extents(0, 8 * BLOCK), [{ length: 8 * BLOCK, hole: false, zero: false }]);
     await layout.survey();
