@@ -1,7 +1,8 @@
 /** A tree of files as people have them: many small ones, a few large ones, links; the same in every run. */
-import { lstat, mkdir, readdir, readlink, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hashFile, randomBytes, writeRandomFile } from './random-data.ts';
+import { runCommand } from '../../support/run-command.ts';
+import { randomBytes, writeRandomFile } from './random-data.ts';
 
 export interface TreeOptions {
   readonly seed: string;
@@ -12,6 +13,7 @@ export interface TreeOptions {
 }
 
 const FILES_PER_DIRECTORY = 40;
+const DESCRIBE_TIMEOUT_MS = 180_000;
 
 /**
  * `small/DD/EE/fNNNNN` and `large/fN`. One file of eight is empty or tiny, most are up to 4 KiB, some up to 64 KiB; one of a
@@ -43,16 +45,34 @@ function smallSize(choice: number): number {
   return kind === 31 ? size % (64 * 1024) : size % (4 * 1024);
 }
 
-/** A line for each entry below `dir`, in order: its path, mode, and what it holds. */
+/** Each miss of a read waits for the bucket: many files at once. Their lines must fit the buffer of a pipe to stay whole. */
+const HASH_ALL = 'find . -type f -print0 | xargs -0 -r -n 30 -P 16 sha256sum';
+
+/** A line for each entry below `dir`, in order: its path, mode and size, and for files what they hold, by its SHA-256. */
 export async function describeTree(dir: string): Promise<string[]> {
-  const lines: string[] = [];
-  for (const entry of (await readdir(dir, { recursive: true })).sort()) {
-    const path = join(dir, entry);
-    const found = await lstat(path);
-    const mode = (found.mode & 0o7777).toString(8);
-    if (found.isFile()) lines.push(`${entry} ${mode} ${found.size} ${await hashFile(path)}`);
-    else if (found.isSymbolicLink()) lines.push(`${entry} -> ${await readlink(path)}`);
-    else lines.push(`${entry}/ ${mode}`);
-  }
-  return lines;
+  const options = { cwd: dir, timeoutMs: DESCRIBE_TIMEOUT_MS };
+  const format = [
+    '-type',
+    'f',
+    '-printf',
+    '%P %m %s\\n',
+    '-o',
+    '-type',
+    'd',
+    '-printf',
+    '%P/ %m\\n',
+    '-o',
+    '-printf',
+    '%P -> %l\\n',
+  ];
+  const entries = await runCommand('find', ['.', '-mindepth', '1', '(', ...format, ')'], options);
+  const hashes = await runCommand('sh', ['-c', HASH_ALL], options);
+  return [
+    ...linesOf(entries.stdout),
+    ...linesOf(hashes.stdout).map((line) => line.replace(/^(\w+) {2}\.\/(.*)$/, '$2 $1')),
+  ].sort();
+}
+
+function linesOf(text: string): string[] {
+  return text.split('\n').slice(0, -1);
 }
