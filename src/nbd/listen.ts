@@ -1,5 +1,6 @@
 /** Binds a listening socket: TCP, or a unix socket in the place of one that a dead process left behind. */
-import { chmod, lstat, unlink } from 'node:fs/promises';
+import { chmodSync } from 'node:fs';
+import { lstat, rename, unlink } from 'node:fs/promises';
 import { connect, type ListenOptions, type Server } from 'node:net';
 import { StorageError } from '../lib/errors.ts';
 
@@ -23,11 +24,16 @@ export async function listen(server: Server, target: ListenTarget): Promise<Serv
   try {
     await bind(server, { path }, path);
   } catch (error) {
-    if (!(await isLeftover(path))) throw error;
-    await unlink(path);
+    if (!(await removeLeftover(path))) throw error;
     await bind(server, { path }, path);
   }
-  await chmod(path, mode);
+  try {
+    // Without a wait: from here on clients come, who want to be told apart and whose errors to be heard.
+    chmodSync(path, mode);
+  } catch (cause) {
+    server.close();
+    throw new StorageError('INVALID', `cannot set the permissions of ${path}`, { cause });
+  }
   return { path };
 }
 
@@ -35,10 +41,16 @@ async function bind(server: Server, options: ListenOptions, where: string): Prom
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(options, () => {
-        server.removeListener('error', reject);
-        resolve();
-      });
+      // A socket file is made within the call: nobody else may connect before its permissions have been set.
+      const umask = process.umask(0o077);
+      try {
+        server.listen(options, () => {
+          server.removeListener('error', reject);
+          resolve();
+        });
+      } finally {
+        process.umask(umask);
+      }
     });
   } catch (cause) {
     const held = (cause as NodeJS.ErrnoException).code === 'EADDRINUSE';
@@ -47,7 +59,29 @@ async function bind(server: Server, options: ListenOptions, where: string): Prom
   }
 }
 
-/** A socket file on which nobody listens. Anything that is not a socket is somebody's and stays. */
+/**
+ * Takes away a socket file on which nobody listens; false where there is none. Of two servers that find one, the slower must
+ * not take away what the quicker has bound by then: so it is moved aside and looked at once more.
+ */
+async function removeLeftover(path: string): Promise<boolean> {
+  if (!(await isLeftover(path))) return false;
+  const aside = `${path}.${process.pid}`;
+  try {
+    await rename(path, aside);
+    if (await isLeftover(aside)) {
+      await unlink(aside);
+      return true;
+    }
+    await rename(aside, path);
+    return false;
+  } catch (error) {
+    // Somebody else was quicker; who of us can bind will show.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw new StorageError('INVALID', `cannot replace the unused socket ${path}`, { cause: error });
+  }
+}
+
+/** Anything that is not a socket is somebody's and stays. */
 async function isLeftover(path: string): Promise<boolean> {
   const found = await lstat(path).catch(() => undefined);
   if (found === undefined || !found.isSocket()) return false;

@@ -1,6 +1,6 @@
 /** The NBD server: listens, accepts up to its limits, and closes without losing an answer. */
 import { createServer, type Server, type Socket } from 'node:net';
-import { describeError } from '../lib/errors.ts';
+import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
 import { Connection, type ConnectionShared, type ConnectionStatus } from './connection.ts';
@@ -29,7 +29,6 @@ export interface CloseOptions {
 const RECEIVE_BUFFER_BYTES = 128 * 1024;
 const SLABS_KEPT_MAX = 64;
 const PAYLOAD_BYTES_KEPT_MAX = 32 * 1024 * 1024;
-const KEEP_ALIVE_DELAY_MS = 60_000;
 
 export class NbdServer {
   readonly #log: Log;
@@ -60,18 +59,18 @@ export class NbdServer {
     this.#stallTimer.unref();
   }
 
-  /** May be called several times. Rejects with HELD where somebody else listens there, INVALID where nobody can. */
+  /** May be called several times. Rejects with HELD where somebody else listens there, INVALID where nobody can, CANCELLED if it closes. */
   async listen(target: ListenTarget): Promise<ServerAddress> {
-    const server = createServer({
-      allowHalfOpen: true,
-      pauseOnConnect: true,
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS,
-    });
+    // Keep-alive without a delay of ours: with one, Node gives a peer that is silent for ten seconds up, and an idle disk
+    // would not survive a short outage of the network. The system's own settings bear some eleven minutes.
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true, keepAlive: true });
     server.on('connection', (socket) => this.#accept(socket, server));
     const address = await listen(server, target);
     server.on('error', (error) => this.#log.error('cannot accept a connection', { error: describeError(error) }));
+    if (this.#closing !== undefined) {
+      server.close();
+      throw new StorageError('CANCELLED', 'the server is closing');
+    }
     this.#listeners.set(server, address);
     return address;
   }
@@ -171,6 +170,7 @@ export class NbdServer {
 }
 
 function peerName(socket: Socket, address: ServerAddress | undefined): string {
-  if (socket.remoteAddress !== undefined) return `${socket.remoteAddress}:${socket.remotePort}`;
-  return address !== undefined && 'path' in address ? `unix:${address.path}` : 'unix';
+  if (address !== undefined && 'path' in address) return `unix:${address.path}`;
+  // A client that has gone by now has no address any more.
+  return socket.remoteAddress === undefined ? 'unknown' : `${socket.remoteAddress}:${socket.remotePort}`;
 }
