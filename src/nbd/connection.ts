@@ -48,8 +48,8 @@ const WRITE_BYTES_MAX = 512 * 1024;
 const DIRECT_BYTES_MIN = 16 * 1024;
 /** While payloads are large, what comes between them is read in pieces this short, so that little of the next is copied. */
 const SHORT_RECEIVE_BYTES = 4096;
-/** A peer that sends a payload slower than this for a whole stall timeout is as good as dead. */
-const PAYLOAD_PROGRESS_BYTES_MIN = 4096;
+/** The payload holds memory that others wait for: as much of it as of a reply must get through in a stall timeout. */
+const PAYLOAD_PROGRESS_BYTES_MIN = WRITE_BYTES_MAX;
 /** How long a peer may take to close its side after we have ended ours. Closing sooner might lose our last replies. */
 const LINGER_MS = 2_000;
 
@@ -82,7 +82,7 @@ export class Connection implements SocketReader {
   #closeReason = '';
   #bytesReceived = 0;
   #bytesSent = 0;
-  #lastCheck = { bytesReceived: 0, bytesSent: 0, midPayload: false, unsent: false };
+  #lastCheck = { requests: 0, bytesReceived: 0, bytesSent: 0, midPayload: false, unsent: false };
 
   constructor(
     id: number,
@@ -99,11 +99,7 @@ export class Connection implements SocketReader {
     this.#onClosed = onClosed;
     const { limits } = shared;
     this.#shortReceiveBuffer = shared.receiveBuffer.subarray(0, SHORT_RECEIVE_BYTES);
-    this.#budget = new InFlightBudget(shared.budget, limits.inFlightBytesPerConnectionMax, () => {
-      // Also for a connection that is closing: the bytes are the session's now, and it gives them back.
-      this.#session.admitted();
-      this.#turn();
-    });
+    this.#budget = new InFlightBudget(shared.budget, limits.inFlightBytesPerConnectionMax, () => this.#admitted());
     this.#replies = new ReplyQueue(shared.slabs);
     this.#session = new Session({
       exports: shared.exports,
@@ -171,19 +167,21 @@ export class Connection implements SocketReader {
     this.#socket.destroy();
   }
 
-  /** Called at intervals of the stall timeout: gives up a peer that has moved nothing it owes since the last call. */
+  /** Called at intervals of the stall timeout: gives up a peer that is not getting on. */
   checkStall(): void {
-    const { bytesReceived, bytesSent, midPayload, unsent } = this.#lastCheck;
+    const last = this.#lastCheck;
     const now = {
+      requests: this.#session.requests,
       bytesReceived: this.#bytesReceived,
       bytesSent: this.#bytesSent,
       midPayload: this.#session.midPayload,
       unsent: this.#replies.queuedBytes > 0,
     };
     this.#lastCheck = now;
-    if (unsent && now.unsent && now.bytesSent === bytesSent) {
+    const samePayload = last.midPayload && now.midPayload && now.requests === last.requests;
+    if (last.unsent && now.unsent && now.bytesSent === last.bytesSent) {
       this.destroy('the client does not read its replies');
-    } else if (midPayload && now.midPayload && now.bytesReceived - bytesReceived < PAYLOAD_PROGRESS_BYTES_MIN) {
+    } else if (samePayload && now.bytesReceived - last.bytesReceived < PAYLOAD_PROGRESS_BYTES_MIN) {
       this.destroy('the client does not finish the payload it began');
     }
   }
@@ -204,6 +202,8 @@ export class Connection implements SocketReader {
   received(buffer: Buffer, length: number): boolean {
     this.#bytesReceived += length;
     if (this.#destroyed) return false;
+    // Nothing could be answered any more. It is still read, or the system would cut off the last replies on their way.
+    if (this.#ending) return true;
     try {
       if (buffer === this.#room) this.#session.arrived(length);
       else this.#feed(buffer, length, false);
@@ -223,6 +223,16 @@ export class Connection implements SocketReader {
     }
     const rest = bytes.subarray(taken, length);
     this.#parked = owned ? rest : Buffer.from(rest);
+  }
+
+  #admitted(): void {
+    try {
+      // Also for a connection that is closing: the bytes are the session's now, and it gives them back.
+      this.#session.admitted();
+    } catch (error) {
+      this.#broken(error);
+    }
+    this.#turn();
   }
 
   /** Completions of one turn of the event loop are dealt with together. */

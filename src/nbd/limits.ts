@@ -12,7 +12,7 @@ export interface NbdLimits {
   readonly inFlightRequestsMax: number;
   /** No further request is taken while this much output of the connection is unsent. */
   readonly unsentBytesMax: number;
-  /** A peer that owes us bytes, or we it, and moves nothing for this long is disconnected. */
+  /** A peer in the midst of a payload or with replies to read, of which not even 512 KiB get through in this time, is disconnected. */
   readonly stallTimeoutMs: number;
 }
 

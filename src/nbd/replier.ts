@@ -1,4 +1,5 @@
 /** Puts the replies to one connection's requests in its queue, simple or structured as was negotiated. */
+import { isAllZero } from '../lib/zeros.ts';
 import { NbdErrno } from './constants.ts';
 import type { StatusRun } from './meta-context.ts';
 import { protocolString } from './option-wire.ts';
@@ -24,7 +25,7 @@ import {
 const HOLE_BYTES_MIN = 4096;
 const ERROR_TEXT_BYTES_MAX = 1024;
 /** Descriptors of one BLOCK_STATUS chunk; the client asks again for the rest. */
-const DESCRIPTORS_MAX = 65_536;
+export const DESCRIPTORS_MAX = 32_768;
 
 export class Replier {
   readonly #queue: ReplyQueue;
@@ -61,7 +62,7 @@ export class Replier {
     } else if (data.length === 0) {
       const at = this.#queue.reserve(CHUNK_HEADER_BYTES);
       encodeDoneChunk(this.#queue.slab, at, cookieHigh, cookieLow);
-    } else if (data.length >= HOLE_BYTES_MIN && isZero(data)) {
+    } else if (data.length >= HOLE_BYTES_MIN && isAllZero(data)) {
       const at = this.#queue.reserve(HOLE_CHUNK_BYTES);
       encodeHoleChunk(this.#queue.slab, at, cookieHigh, cookieLow, offset, data.length);
     } else {
@@ -106,11 +107,4 @@ function mergeRuns(runs: readonly StatusRun[], countMax: number): StatusRun[] {
     }
   }
   return merged;
-}
-
-/** Looks at both ends first, which settles nearly every buffer that holds data. */
-function isZero(data: Buffer): boolean {
-  const last = data.length - 1;
-  // Each byte equals its neighbour, and one of them is zero.
-  return data[0] === 0 && data[last] === 0 && data.compare(data, 0, last, 1, data.length) === 0;
 }

@@ -11,7 +11,7 @@ import type { Negotiated } from './handshake.ts';
 import type { InFlightBudget } from './in-flight-budget.ts';
 import type { MetaContext, StatusRun } from './meta-context.ts';
 import type { PayloadPool } from './payload-pool.ts';
-import { Replier } from './replier.ts';
+import { DESCRIPTORS_MAX, Replier } from './replier.ts';
 import type { ReplyQueue } from './reply-queue.ts';
 import type { RequestHeader } from './wire.ts';
 
@@ -25,12 +25,22 @@ export interface RequestRunnerOptions {
   readonly log: Log;
 }
 
+/** What a BLOCK_STATUS counts in the budget: about what its reply takes, with the device's list that it is made from. */
+const STATUS_BYTES = 2 * 1024 * 1024;
+
+/** What a request takes of the in-flight budget; 0 where it holds no memory worth counting. */
+export function budgetBytes({ type, length }: RequestHeader): number {
+  if (type === Command.BLOCK_STATUS) return STATUS_BYTES;
+  return type === Command.READ || type === Command.WRITE ? length : 0;
+}
+
 const PLAIN: WriteOptions = Object.freeze({ fua: false });
 const FUA: WriteOptions = Object.freeze({ fua: true });
 const NO_DATA: Buffer = Buffer.alloc(0);
 
 export class RequestRunner {
   readonly #device: BlockDevice;
+  readonly #blockSizePreferredBytes: number;
   readonly #contexts: readonly MetaContext[];
   readonly #replies: ReplyQueue;
   readonly #replier: Replier;
@@ -44,6 +54,7 @@ export class RequestRunner {
 
   constructor(options: RequestRunnerOptions) {
     this.#device = options.negotiated.export.device;
+    this.#blockSizePreferredBytes = options.negotiated.geometry.blockSizePreferredBytes;
     this.#contexts = options.negotiated.contexts;
     this.#replies = options.replies;
     this.#replier = new Replier(options.replies, options.negotiated.structuredReplies);
@@ -68,7 +79,7 @@ export class RequestRunner {
     this.#fail(request.cookieHigh, request.cookieLow, errno, text);
   }
 
-  /** Runs a request that was found good and is neither DISC nor a WRITE with a payload. READ has its bytes of the budget. */
+  /** Runs a request that was found good and is neither DISC nor a WRITE with a payload, and has its bytes of the budget. */
   run(request: RequestHeader): void {
     const { type, flags, offset, length } = request;
     if (type === Command.READ) this.#read(request);
@@ -96,7 +107,7 @@ export class RequestRunner {
     if (done === undefined) this.#writeDone(cookieHigh, cookieLow, data);
     else {
       this.#track(
-        done.then(() => this.#writeDone(cookieHigh, cookieLow, data)),
+        Promise.resolve(done).then(() => this.#writeDone(cookieHigh, cookieLow, data)),
         (error) => this.#writeFailed(cookieHigh, cookieLow, offset, data, error),
       );
     }
@@ -127,12 +138,13 @@ export class RequestRunner {
       this.#readFailed(cookieHigh, cookieLow, offset, length, error);
       return;
     }
-    if (isPromise(data)) {
+    if (data instanceof Buffer) this.#readDone(cookieHigh, cookieLow, offset, length, data);
+    else {
       this.#track(
-        data.then((bytes) => this.#readDone(cookieHigh, cookieLow, offset, length, bytes)),
+        Promise.resolve(data).then((bytes) => this.#readDone(cookieHigh, cookieLow, offset, length, bytes)),
         (error) => this.#readFailed(cookieHigh, cookieLow, offset, length, error),
       );
-    } else this.#readDone(cookieHigh, cookieLow, offset, length, data);
+    }
   }
 
   #readDone(cookieHigh: number, cookieLow: number, offset: number, length: number, data: Buffer): void {
@@ -166,7 +178,7 @@ export class RequestRunner {
     if (done === undefined) this.#succeed(cookieHigh, cookieLow);
     else {
       this.#track(
-        done.then(() => this.#succeed(cookieHigh, cookieLow)),
+        Promise.resolve(done).then(() => this.#succeed(cookieHigh, cookieLow)),
         (error) => this.#deviceFailed(cookieHigh, cookieLow, type, offset, length, error),
       );
     }
@@ -176,15 +188,24 @@ export class RequestRunner {
     const { cookieHigh, cookieLow, flags, type, offset, length } = request;
     const contexts = this.#contexts;
     const onlyFirst = (flags & CommandFlag.REQ_ONE) !== 0;
-    const runsOfAll = Promise.all(contexts.map((context) => runsOf(context, this.#device, offset, length)));
+    // A reply may cover less than was asked: so much that the device's list, too, stays short, however finely it is divided.
+    const covered = Math.min(length, DESCRIPTORS_MAX * this.#blockSizePreferredBytes);
+    const runsOfAll = Promise.all(contexts.map((context) => runsOf(context, this.#device, offset, covered)));
     this.#track(
       runsOfAll.then((runs) => {
-        if (this.#abandoned) return;
+        if (this.#abandoned) {
+          this.#budget.give(STATUS_BYTES);
+          return;
+        }
         contexts.forEach(({ id }, i) => {
           this.#replier.status(cookieHigh, cookieLow, id, runs[i] ?? [], onlyFirst, i === contexts.length - 1);
         });
+        this.#replies.hold(STATUS_BYTES);
       }),
-      (error) => this.#deviceFailed(cookieHigh, cookieLow, type, offset, length, error),
+      (error) => {
+        this.#budget.give(STATUS_BYTES);
+        this.#deviceFailed(cookieHigh, cookieLow, type, offset, length, error);
+      },
     );
   }
 
@@ -234,10 +255,6 @@ function zeroOptions(flags: number): ZeroOptions {
     mayTrim: (flags & CommandFlag.NO_HOLE) === 0,
     fastOnly: (flags & CommandFlag.FAST_ZERO) !== 0,
   };
-}
-
-function isPromise(data: Buffer | Promise<Buffer>): data is Promise<Buffer> {
-  return !(data instanceof Buffer);
 }
 
 /** A context's runs, checked: a client told of no run, or of more than it asked about, would go astray. */

@@ -4,7 +4,7 @@
  */
 import { Command, PAYLOAD_BYTES_MAX } from './constants.ts';
 import { type Refusal, refusalOf } from './request-check.ts';
-import { RequestRunner, type RequestRunnerOptions } from './request-runner.ts';
+import { budgetBytes, RequestRunner, type RequestRunnerOptions } from './request-runner.ts';
 import { decodeRequest, REQUEST_HEADER_BYTES, RequestHeader } from './wire.ts';
 
 export interface TransmissionOptions extends RequestRunnerOptions {
@@ -90,13 +90,13 @@ export class Transmission {
 
   /** The request that waited for the budget has its bytes now; feed what is left. */
   admitted(): void {
-    if (this.#request.type === Command.READ) {
-      this.#state = 'header';
-      this.#runner.run(this.#request);
-    } else {
+    if (this.#request.type === Command.WRITE) {
       this.#state = 'payload';
       this.#payload = this.#options.payloads.take(this.#request.length);
       this.#payloadBytes = 0;
+    } else {
+      this.#state = 'header';
+      this.#runner.run(this.#request);
     }
   }
 
@@ -181,13 +181,15 @@ export class Transmission {
       else this.#end(`a write of ${length} bytes`);
     } else if (type === Command.DISC) {
       this.#end('');
-    } else if ((type !== Command.READ && type !== Command.WRITE) || length === 0) {
-      this.#runner.run(request);
-    } else if (this.#options.budget.take(length)) {
-      this.admitted();
     } else {
-      this.#state = 'admission';
+      this.#admit(budgetBytes(request));
     }
+  }
+
+  #admit(bytes: number): void {
+    if (bytes === 0) this.#runner.run(this.#request);
+    else if (this.#options.budget.take(bytes)) this.admitted();
+    else this.#state = 'admission';
   }
 
   #skip(bytes: number): void {

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,10 +11,11 @@ import { describe, type TestContext, test } from 'node:test';
 import { isStorageError } from '../../../src/lib/errors.ts';
 import { silentLog } from '../../../src/lib/log.ts';
 import { Command, NbdErrno, Option, OptionReply } from '../../../src/nbd/constants.ts';
+import { listen } from '../../../src/nbd/listen.ts';
 import { NbdServer } from '../../../src/nbd/server.ts';
 import { tableOf } from './export-table.ts';
 import { HeldMemoryDevice, MemoryDevice } from './memory-device.ts';
-import { infoData, optionBytes, RawClient, requestBytes } from './raw-client.ts';
+import { infoData, optionBytes, RawClient, type Request, requestBytes } from './raw-client.ts';
 import { startServer } from './test-server.ts';
 
 const MIB = 1024 * 1024;
@@ -73,6 +75,38 @@ describe('connections', () => {
     assert.equal((await attached.request({ type: Command.READ, length: 16 })).errno, 0);
   });
 
+  test('are asked for a sign of life only as the system is set up to, so that idle ones survive an outage', async (t) => {
+    const setting = await readFile('/proc/sys/net/ipv4/tcp_keepalive_time', 'utf8').catch(() => '');
+    if (setting === '') return t.skip('needs /proc');
+    const { attach, address } = await startServer(t, new MemoryDevice(MIB));
+    const client = await attach();
+    const end = (port = 0): string => `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+    const serverSide = `${end('port' in address ? address.port : 0)} ${end(client.socket.localPort)}`;
+    for (;;) {
+      const line = (await readFile('/proc/net/tcp', 'utf8')).split('\n').find((text) => text.includes(serverSide));
+      // The sixth column is the timer under way, and when it goes off in hundredths of a second.
+      const [timer, when = ''] = line?.trim().split(/\s+/)[5]?.split(':') ?? [];
+      assert.ok(timer !== undefined && timer !== '00', 'there is no timer');
+      if (timer === '02') {
+        const minutes = Number.parseInt(when, 16) / 100 / 60;
+        assert.equal(Math.round(minutes), Math.round(Number(setting) / 60));
+        break;
+      }
+      // Our last bytes have not been acknowledged yet.
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  });
+
+  test('that only drip a payload are closed too: it takes memory that others wait for', async (t) => {
+    const { attach, server } = await startServer(t, new MemoryDevice(64 * MIB), { stallTimeoutMs: 50 });
+    const client = await attach();
+    client.write(requestBytes({ type: Command.WRITE, length: 32 * MIB }));
+    const drip = setInterval(() => client.write(Buffer.alloc(8192)), 5);
+    t.after(() => clearInterval(drip));
+    await client.untilClosed();
+    while (server.bytesInFlight > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  });
+
   test('that leave a payload unfinished, or replies unread, are closed; idle ones are not', async (t) => {
     const device = new MemoryDevice(64 * MIB);
     device.bytes.fill(1);
@@ -89,15 +123,30 @@ describe('connections', () => {
     assert.equal((await idle.request({ type: Command.READ, length: 16 })).errno, 0);
   });
 
-  test('of one client are lost where the export table or the device misbehave, and no others', async (t) => {
+  test('survive a device that returns what it should not, with nothing left taken', async (t) => {
+    const device = new MemoryDevice(MIB);
+    const { attach, server } = await startServer(t, device);
+    const client = await attach();
+    const requests: Request[] = [
+      { type: Command.READ, length: 512 },
+      { type: Command.READ, length: 100_000 },
+      { type: Command.WRITE, payload: Buffer.alloc(100_000, 1) },
+      { type: Command.FLUSH },
+    ];
+    for (const wrong of [undefined, null, 7, {}, Promise.resolve()]) {
+      Object.assign(device, { read: () => wrong, write: () => wrong, flush: () => wrong });
+      for (const request of requests) {
+        const reply = await client.request(request);
+        assert.equal(reply.errno, request.type === Command.READ ? NbdErrno.EIO : 0);
+      }
+    }
+    while (server.bytesInFlight > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  });
+
+  test('of one client are lost where the export table misbehaves, and no others', async (t) => {
     const device = new MemoryDevice(MIB);
     const { attach, connect } = await startServer(t, device);
     const bystander = await attach();
-    const unlucky = await attach();
-    Object.assign(device, { read: () => undefined });
-    unlucky.send({ type: Command.READ, length: 512 });
-    assert.equal((await unlucky.untilClosed()).length, 0);
-    Reflect.deleteProperty(device, 'read');
     Object.defineProperty(device, 'geometry', { get: () => assert.fail('no geometry') });
     const second = await connect();
     await second.greet();
@@ -143,6 +192,49 @@ describe('unix sockets', () => {
     const path = join(await temporaryDirectory(t), 'nbd.sock');
     await serverOf(t).listen({ path });
     assert.equal((await stat(path)).mode & 0o777, 0o600);
+  });
+
+  test('are private from the moment they exist, whatever the umask', async (t) => {
+    const path = join(await temporaryDirectory(t), 'nbd.sock');
+    const listener = createServer();
+    t.after(() => listener.close());
+    const bind = listener.listen.bind(listener) as (...args: unknown[]) => unknown;
+    let modeAtFirst = 0;
+    Object.assign(listener, {
+      listen: (...args: unknown[]) => {
+        bind(...args);
+        modeAtFirst = statSync(path).mode & 0o777;
+      },
+    });
+    const before = process.umask(0);
+    t.after(() => process.umask(before));
+    await listen(listener, { path, mode: 0o666 });
+    assert.equal(modeAtFirst, 0o700);
+    assert.equal((await stat(path)).mode & 0o777, 0o666);
+    assert.equal(process.umask(), 0);
+  });
+
+  test('left behind are taken over by one of those who try at the same time', async (t) => {
+    const dir = await temporaryDirectory(t);
+    const path = join(dir, 'nbd.sock');
+    for (let round = 0; round < 20; round++) {
+      const dead = createServer().listen(path);
+      await once(dead, 'listening');
+      await rename(path, `${path}.kept`);
+      dead.close();
+      await once(dead, 'close');
+      await rename(`${path}.kept`, path);
+      const rivals = [serverOf(t), serverOf(t), serverOf(t)];
+      const results = await Promise.allSettled(rivals.map((server) => server.listen({ path })));
+      for (const result of results) {
+        if (result.status === 'rejected') assert.ok(isStorageError(result.reason, 'HELD'), String(result.reason));
+      }
+      const winner = rivals[results.findIndex(({ status }) => status === 'fulfilled')];
+      assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
+      (await RawClient.attach({ path })).close();
+      await winner?.close({ deadlineMs: 1000 });
+      assert.deepEqual(await readdir(dir), []);
+    }
   });
 
   test('left behind by a dead process are taken over', async (t) => {
@@ -219,6 +311,30 @@ describe('shutdown', () => {
     await handshaking.untilClosed();
     await closed;
     assert.equal(device.bytes[512], 9);
+    assert.deepEqual(server.addresses(), []);
+  });
+
+  test('takes nothing more from a client once it has ended its side, and does not cut it off for what it still sends', async (t) => {
+    const { attach, server } = await startServer(t, new MemoryDevice(MIB));
+    const client = await attach();
+    client.socket.allowHalfOpen = true;
+    const closed = server.close({ deadlineMs: 60_000 });
+    assert.equal((await client.untilClosed()).length, 0);
+    const before = server.connections()[0]?.bytesReceived ?? 0;
+    client.send({ type: Command.READ, length: 16 });
+    const received = (): number | undefined => server.connections()[0]?.bytesReceived;
+    while (received() === before) await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.equal(received(), before + 28);
+    client.socket.end();
+    await closed;
+  });
+
+  test('leaves no listener behind that was being made', async (t) => {
+    const server = serverOf(t);
+    const listening = server.listen({ host: '127.0.0.1', port: 0 });
+    const refused = assert.rejects(listening, (error) => isStorageError(error, 'CANCELLED'));
+    await server.close({ deadlineMs: 0 });
+    await refused;
     assert.deepEqual(server.addresses(), []);
   });
 
