@@ -68,3 +68,6 @@ export function checkDelete(keys: readonly string[], options: RequestOptions): v
 
 /** The most keys one page of a listing has (S3 API). */
 export const LIST_PAGE_KEYS_MAX = 1000;
+
+/** The largest body that is read into memory: far more than any block has. */
+export const BODY_BYTES_MAX = 1024 ** 3;

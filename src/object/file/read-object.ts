@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { StorageError } from '../../lib/errors.ts';
-import { checkRangeInside } from '../checks.ts';
+import { BODY_BYTES_MAX, checkRangeInside } from '../checks.ts';
 import type { ByteRange, ListedObject, ObjectData, ObjectInfo } from '../object-store.ts';
 import { errnoOf } from './fs-errors.ts';
 import { HEADER_READ_BYTES, headerLength, type ParsedHeader, parseHeader } from './object-file.ts';
@@ -15,6 +15,7 @@ const DAMAGED_ETAG = 'damaged';
 export async function readWhole(path: string, key: string): Promise<ObjectData> {
   return withFile(path, async (file) => {
     const { size, mtime } = await file.stat();
+    if (size > BODY_BYTES_MAX) throw corrupt(path, key, `its ${size} bytes are more than any of our objects has`);
     const bytes = await readAt(file, 0, size);
     const parsed = parseHeader(bytes);
     if (parsed === undefined) throw corrupt(path, key, 'its header is damaged');

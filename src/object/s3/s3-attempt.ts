@@ -3,7 +3,8 @@ import { StorageError } from '../../lib/errors.ts';
 
 /**
  * Settles at the latest `timeoutMs` after the call, also where the work does not listen to its signal: credentials may
- * be waiting for a metadata service. Rejects with TIMEOUT or CANCELLED then, and else as the work does.
+ * be waiting for a metadata service. Rejects with TIMEOUT or CANCELLED then, and else as the work does; whatever of it is
+ * still under way is aborted.
  */
 export async function attempt<T>(
   what: string,
@@ -13,19 +14,20 @@ export async function attempt<T>(
 ): Promise<T> {
   const controller = new AbortController();
   const { promise: ended, reject } = Promise.withResolvers<never>();
-  const end = (error: StorageError): void => {
-    reject(error);
-    controller.abort();
-  };
   const onAbort = (): void =>
-    end(new StorageError('CANCELLED', `${what} was cancelled`, { cause: signal?.reason as unknown }));
+    reject(new StorageError('CANCELLED', `${what} was cancelled`, { cause: signal?.reason as unknown }));
   const timer = setTimeout(
-    () => end(new StorageError('TIMEOUT', `${what} failed: no answer within ${timeoutMs} ms (store.requestTimeout)`)),
+    () =>
+      reject(new StorageError('TIMEOUT', `${what} failed: no answer within ${timeoutMs} ms (store.requestTimeout)`)),
     timeoutMs,
   );
   signal?.addEventListener('abort', onAbort, { once: true });
   try {
     return await Promise.race([work(controller.signal), ended]);
+  } catch (error) {
+    // An answer that was given up half-way must not keep its connection: the pool would run out of them.
+    controller.abort();
+    throw error;
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', onAbort);

@@ -1,6 +1,7 @@
 /** Takes a body from the wire, and proves that it is the one asked for: no byte missing, no byte of another place. */
 import type { Readable } from 'node:stream';
 import { StorageError } from '../../lib/errors.ts';
+import { BODY_BYTES_MAX } from '../checks.ts';
 import type { ByteRange } from '../object-store.ts';
 
 /** What a GET was answered with. */
@@ -21,26 +22,34 @@ export async function receive(answer: Answer, range: ByteRange | undefined, what
   try {
     if (range === undefined) return await receiveWhole(answer, what);
     // A server that does not know ranges sends everything, and says so by its status.
-    if (answer.status === 200) return slice(await receiveWhole(answer, what), range, what);
+    if (answer.status === 200) return await receivePart(answer, range, what);
     const objectBytes = checkContentRange(answer.contentRange, range, what);
-    return { body: await readBody(answer.body, range.length, what), objectBytes };
+    return { body: await readBody(answer.body, 0, range.length, range.length, what), objectBytes };
   } finally {
     answer.body.destroy(); // Where it was not read to its end the connection must not be used again.
   }
 }
 
 async function receiveWhole(answer: Answer, what: string): Promise<Received> {
-  const { contentLength, status } = answer;
+  const objectBytes = announcedBytes(answer, what);
+  if (objectBytes > BODY_BYTES_MAX) {
+    throw new StorageError('CORRUPT', `${what} failed: its ${objectBytes} bytes are more than any of our objects has`);
+  }
+  return { body: await readBody(answer.body, 0, objectBytes, objectBytes, what), objectBytes };
+}
+
+async function receivePart(answer: Answer, range: ByteRange, what: string): Promise<Received> {
+  const objectBytes = announcedBytes(answer, what);
+  const end = range.offset + range.length;
+  if (end > objectBytes) throw outside(range, objectBytes, what);
+  return { body: await readBody(answer.body, range.offset, end, objectBytes, what), objectBytes };
+}
+
+function announcedBytes({ contentLength, status }: Answer, what: string): number {
   if (contentLength === undefined || status !== 200) {
     throw new StorageError('UNAVAILABLE', `${what} failed: answered ${status} with ${contentLength} bytes announced`);
   }
-  return { body: await readBody(answer.body, contentLength, what), objectBytes: contentLength };
-}
-
-function slice({ body, objectBytes }: Received, range: ByteRange, what: string): Received {
-  if (range.offset + range.length > objectBytes) throw outside(range, objectBytes, what);
-  // A copy: the caller is to keep the range alone in memory.
-  return { body: Buffer.from(body.subarray(range.offset, range.offset + range.length)), objectBytes };
+  return contentLength;
 }
 
 /** The size of the whole object, told by the Content-Range of exactly the range asked for. */
@@ -58,23 +67,26 @@ function checkContentRange(contentRange: string | undefined, range: ByteRange, w
   return total;
 }
 
-async function readBody(body: Readable, bytes: number, what: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
+/** The bytes [start, end) of a body that is to have `total`; no more of it than that is kept, or read after `end`. */
+async function readBody(body: Readable, start: number, end: number, total: number, what: string): Promise<Buffer> {
+  const kept = Buffer.allocUnsafeSlow(end - start);
   let received = 0;
   try {
     for await (const chunk of body as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
+      const part = chunk.subarray(Math.max(0, start - received), Math.max(0, end - received));
+      part.copy(kept, Math.max(0, received - start));
       received += chunk.length;
+      if (received > total || (received >= end && end < total)) break;
     }
   } catch (cause) {
-    throw new StorageError('UNAVAILABLE', `${what} failed: the body was cut at ${received} of ${bytes} bytes`, {
+    throw new StorageError('UNAVAILABLE', `${what} failed: the body was cut at ${received} of ${total} bytes`, {
       cause,
     });
   }
-  if (received !== bytes) {
-    throw new StorageError('UNAVAILABLE', `${what} failed: the body has ${received} of ${bytes} bytes`);
+  if (received < end || received > total) {
+    throw new StorageError('UNAVAILABLE', `${what} failed: the body has ${received} of ${total} bytes`);
   }
-  return Buffer.concat(chunks, received);
+  return kept;
 }
 
 function outside(range: ByteRange, objectBytes: number, what: string): StorageError {

@@ -3,10 +3,12 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
+import { Readable } from 'node:stream';
 import { getCACertificates } from 'node:tls';
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { StorageError } from '../../lib/errors.ts';
+import { ForeignAnswer } from './s3-errors.ts';
 import type { S3StoreOptions } from './s3-options.ts';
 
 /** What the SDK would print on the console is told by our own errors. */
@@ -104,28 +106,51 @@ function addDigests(client: S3Client): void {
   );
 }
 
+/** A page of a listing, or of deleted keys, with keys as long as they may be and every byte of them escaped, is smaller. */
+const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
+
 interface IncomingAnswer {
   readonly statusCode: number;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: { destroy?(): void };
+  body?: unknown;
 }
 
 /**
  * S3 answers in XML. A page of HTML with status 200, from a proxy or a portal, would otherwise read as a listing without
- * keys or a delete without errors. Objects themselves may be of any type.
+ * keys or a delete without errors, and 202 as a put that is done. Objects themselves may be of any type. What is no
+ * object is read into memory by the SDK, and bounded here.
  */
 function refuseForeignAnswers(client: S3Client): void {
   client.middlewareStack.add(
     (next, context) => async (args) => {
       const result = await next(args);
-      const { statusCode, headers, body } = result.response as IncomingAnswer;
-      const readsObject = /^(Get|Head)ObjectCommand$/.test(context.commandName ?? '');
-      if (statusCode < 300 && !readsObject && headers['content-type']?.startsWith('text/html')) {
-        body?.destroy?.();
-        throw new StorageError('UNAVAILABLE', `answered ${statusCode} with a page of HTML: that is no S3 server`);
+      const response = result.response as IncomingAnswer;
+      const { statusCode, headers, body } = response;
+      if (statusCode < 300 && !isS3Success(statusCode, headers['content-type'], context.commandName)) {
+        const type = headers['content-type'] ?? 'no type';
+        throw new ForeignAnswer(`answered ${statusCode} with ${type}`);
+      }
+      if (body instanceof Readable && (statusCode >= 300 || context.commandName !== 'GetObjectCommand')) {
+        response.body = Readable.from(bounded(body));
       }
       return result;
     },
     { name: 'bucketdiskForeignAnswers', step: 'deserialize', priority: 'low' },
   );
+}
+
+function isS3Success(status: number, contentType: string | undefined, commandName: string | undefined): boolean {
+  if (status !== 200 && status !== 204 && status !== 206) return false;
+  return /^(Get|Head)ObjectCommand$/.test(commandName ?? '') || !contentType?.startsWith('text/html');
+}
+
+async function* bounded(body: Readable): AsyncGenerator<Buffer> {
+  let bytes = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MESSAGE_BYTES_MAX) {
+      throw new ForeignAnswer(`answered with a message of more than ${MESSAGE_BYTES_MAX} bytes`);
+    }
+    yield chunk;
+  }
 }

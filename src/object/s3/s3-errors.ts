@@ -12,6 +12,18 @@ export interface FailedRequest {
   readonly credentialsRenew: boolean;
 }
 
+/** An answer that no S3 server gives: of a proxy, a portal, another kind of server. */
+export class ForeignAnswer extends Error {
+  override readonly name = 'ForeignAnswer';
+  /** The message is lengthened by the SDK. */
+  readonly reason: string;
+
+  constructor(reason: string) {
+    super(reason);
+    this.reason = reason;
+  }
+}
+
 /** The parts of the SDK's errors that are used here. */
 interface SdkError {
   readonly name?: unknown;
@@ -45,6 +57,10 @@ export function statusOf(error: unknown): number | undefined {
 
 export function toStorageError(error: unknown, request: FailedRequest): StorageError {
   if (error instanceof StorageError) return error;
+  if (error instanceof ForeignAnswer) {
+    const message = `${request.what} failed: ${error.reason}; check that ${request.endpoint} is an S3 server`;
+    return new StorageError('UNAVAILABLE', message);
+  }
   const status = statusOf(error);
   if (status !== undefined) return fromAnswer(error, status, request);
   if (isCredentialsError(error)) return fromCredentials(error, request);
@@ -71,6 +87,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   ExpiredTokenException: { code: 'ACCESS_DENIED', advice: RENEWED },
   TokenRefreshRequired: { code: 'ACCESS_DENIED', advice: RENEWED },
   RequestTimeTooSkewed: { code: 'ACCESS_DENIED', retryable: true, advice: SKEWED },
+  RequestInTheFuture: { code: 'ACCESS_DENIED', retryable: true, advice: SKEWED },
   RequestExpired: { code: 'ACCESS_DENIED', retryable: true, advice: SKEWED },
   InvalidObjectState: { code: 'UNSUPPORTED', advice: 'the object is archived and must be restored first' },
   PreconditionFailed: { code: 'CONFLICT' },
@@ -81,8 +98,11 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   IncompleteBody: { code: 'UNAVAILABLE' },
   BadDigest: { code: 'UNAVAILABLE', advice: 'the body was changed on its way' },
   XAmzContentSHA256Mismatch: { code: 'UNAVAILABLE', advice: 'the body was changed on its way' },
+  InternalError: { code: 'UNAVAILABLE' },
+  ServiceUnavailable: { code: 'UNAVAILABLE' },
   SlowDown: { code: 'UNAVAILABLE' },
   TemporaryRedirect: { code: 'UNAVAILABLE' },
+  TooManyRequestsException: { code: 'UNAVAILABLE' },
   RequestLimitExceeded: { code: 'UNAVAILABLE' },
   BandwidthLimitExceeded: { code: 'UNAVAILABLE' },
   QuotaExceeded: { code: 'NO_SPACE', advice: 'the quota is used up' },
@@ -116,6 +136,8 @@ function meaningOf(error: unknown, status: number, code: string | undefined, req
     const advice = 'the credentials do not allow it; where they lack s3:ListBucket, a missing key is answered so too';
     return { code: 'ACCESS_DENIED', advice };
   }
+  // With SSE-KMS the key service's own limits come through, as 400 ThrottlingException and the like.
+  if (code !== undefined && /Throttl/.test(code)) return { code: 'UNAVAILABLE' };
   const known = code === undefined ? undefined : MEANINGS[code];
   return known ?? meaningOfStatus(status, code, request);
 }
@@ -134,6 +156,9 @@ function meaningOfStatus(status: number, code: string | undefined, request: Fail
   // 409: another conditional request was under way, and this one had no effect.
   if (status === 408 || status === 409 || status === 429 || status >= 500) return { code: 'UNAVAILABLE' };
   if (status < 300) return { code: 'UNAVAILABLE', advice: 'the answer was cut short or is not understood' };
+  if (status < 400) {
+    return { code: 'UNAVAILABLE', advice: `something before ${request.endpoint} redirects: that is no S3 server` };
+  }
   return { code: 'INVALID' };
 }
 
@@ -204,13 +229,16 @@ function makeError(
   return new StorageError(code, message, { ...options, ...(retryable === undefined ? {} : { retryable }) });
 }
 
-/** Retry-After in ms: seconds, or a date (RFC 9110, 10.2.3). */
+/** Retry-After in ms: seconds, or a date (RFC 9110, 10.2.3), which is told from by the server's clock, not by ours. */
 function retryAfterOf(error: unknown): number | undefined {
-  const value = sdkError(error).$response?.headers?.['retry-after'];
+  const headers = sdkError(error).$response?.headers ?? {};
+  const value = headers['retry-after'];
   if (value === undefined) return undefined;
   if (/^\d+$/.test(value)) return Number(value) * 1000;
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+  const atMs = Date.parse(value);
+  if (Number.isNaN(atMs)) return undefined;
+  const serverMs = Date.parse(headers.date ?? '');
+  return Math.max(0, atMs - (Number.isNaN(serverMs) ? Date.now() : serverMs));
 }
 
 /**

@@ -35,7 +35,9 @@ export class S3ListingCheck {
     if (output.KeyCount !== undefined && output.KeyCount !== contents.length + (output.CommonPrefixes?.length ?? 0)) {
       throw new StorageError('UNAVAILABLE', `${this.#what} failed: ${contents.length} of ${output.KeyCount} keys came`);
     }
-    if (output.IsTruncated === undefined) throw this.#refused('nothing that says whether it is complete');
+    if (output.IsTruncated === undefined) {
+      throw new StorageError('UNAVAILABLE', `${this.#what} failed: the answer does not say whether it is complete`);
+    }
     const encoded = output.EncodingType === 'url';
     const objects: ListedObject[] = [];
     for (const { Key, Size, ETag } of contents) {

@@ -1,9 +1,7 @@
 /** S3 that is late, refuses, lies, cuts or forgets: what the store makes of it, bare and under the whole stack. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { afterEach, beforeEach, describe, it, type TestContext } from 'node:test';
+import { afterEach, beforeEach, describe, it } from 'node:test';
 import { describeError, StorageError } from '../../../../src/lib/errors.ts';
 import { AmbiguousConflict } from '../../../../src/object/ambiguous-conflict.ts';
 import { probeConditionalPuts } from '../../../../src/object/probe.ts';
@@ -26,17 +24,7 @@ import {
   status,
 } from '../../../support/s3-server/faults.ts';
 import { type S3Server, startS3Server } from '../../../support/s3-server/s3-server.ts';
-
-/** Rejects with this code, retryable or not, and a message that has all of the texts. */
-function failsAs(code: string, retryable: boolean, ...texts: (string | RegExp)[]): (error: unknown) => boolean {
-  return (error) => {
-    assert.ok(error instanceof StorageError, String(error));
-    assert.equal(error.code, code, error.message);
-    assert.equal(error.retryable, retryable, error.message);
-    for (const text of texts) assert.match(error.message, typeof text === 'string' ? new RegExp(text) : text);
-    return true;
-  };
-}
+import { failsAs } from './fails-as.ts';
 
 describe('S3ObjectStore on a server that goes wrong', () => {
   let server: S3Server;
@@ -292,123 +280,5 @@ describe('S3ObjectStore on a server that goes wrong', () => {
       assert.doesNotMatch(shown, /S3CRET|T0KEN|x-amz-security-token/i);
       return true;
     });
-  });
-});
-
-describe('S3ObjectStore on servers that are not S3', () => {
-  let server: Server | undefined;
-  afterEach(async () => {
-    server?.closeAllConnections();
-    await new Promise((resolve) => (server === undefined ? resolve(null) : server.close(resolve)));
-  });
-
-  async function openOn(t: TestContext, listener: RequestListener): Promise<S3ObjectStore> {
-    server = createServer(listener);
-    await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
-    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const address = { endpoint, region: 'us-east-1', accessKeyId: 'id', secretAccessKey: 'secret' };
-    const store = new S3ObjectStore(s3OptionsFor(address, 'disk'));
-    t.after(() => store.close());
-    return store;
-  }
-
-  const xml = (body: string): string => `<?xml version="1.0" encoding="UTF-8"?>${body}`;
-
-  it('never takes a 404 of something else for a missing key', async (t) => {
-    for (const body of [
-      '',
-      '<html><body>default backend - 404</body></html>',
-      'not found',
-      '{"error":"no"}',
-      xml('<Error/>'),
-    ]) {
-      const store = await openOn(t, (request, response) => {
-        response.writeHead(404, { 'content-type': 'text/html' });
-        response.end(request.method === 'HEAD' ? undefined : body);
-      });
-      await assert.rejects(store.get('key'), failsAs('UNAVAILABLE', true, /not S3's/), body);
-      await assert.rejects(store.get('key', { range: { offset: 0, length: 1 } }), failsAs('UNAVAILABLE', true), body);
-      await assert.rejects(store.head('key'), failsAs('UNAVAILABLE', true), body);
-      await assert.rejects(listKeys(store, ''), failsAs('UNAVAILABLE', true), body);
-      server?.closeAllConnections();
-      server?.close();
-    }
-  });
-
-  it('does not trust a range that is not the one asked for', async (t) => {
-    let contentRange = '';
-    let body = 'abcd';
-    const store = await openOn(t, (_, response) => {
-      response.writeHead(206, { 'content-range': contentRange, 'content-length': body.length, etag: '"e"' });
-      response.end(body);
-    });
-    const range = { offset: 4, length: 4 };
-    for (const wrong of ['bytes 0-3/100', 'bytes 4-8/100', 'bytes 4-6/100', 'bytes 4-7/*', '', 'lines 4-7/100']) {
-      contentRange = wrong;
-      await assert.rejects(store.get('key', { range }), failsAs('UNAVAILABLE', true, 'Content-Range|asked for'), wrong);
-    }
-    contentRange = 'bytes 4-5/6';
-    await assert.rejects(store.get('key', { range }), failsAs('INVALID', false));
-    contentRange = 'bytes 4-7/100';
-    assert.equal((await store.get('key', { range }))?.sizeBytes, 100);
-    body = 'abc';
-    await assert.rejects(store.get('key', { range }), failsAs('UNAVAILABLE', true, '3 of 4 bytes'));
-  });
-
-  it('names the region a bucket is in', async (t) => {
-    const store = await openOn(t, (_, response) => {
-      response.writeHead(301, { 'x-amz-bucket-region': 'eu-west-3' });
-      response.end(xml('<Error><Code>PermanentRedirect</Code><Message>Elsewhere.</Message></Error>'));
-    });
-    await assert.rejects(store.get('key'), failsAs('INVALID', false, 'eu-west-3', 'store.region'));
-    await assert.rejects(store.head('key'), failsAs('INVALID', false, 'eu-west-3'));
-  });
-
-  it('refuses listings that would lose keys or never end', async (t) => {
-    const page = (keys: string[], token: string | null): string =>
-      xml(
-        `<ListBucketResult><Name>disk</Name><KeyCount>${keys.length}</KeyCount>` +
-          `<IsTruncated>${token !== null}</IsTruncated>` +
-          (token === null ? '' : `<NextContinuationToken>${token}</NextContinuationToken>`) +
-          keys.map((key) => `<Contents><Key>${key}</Key><Size>1</Size><ETag>"e"</ETag></Contents>`).join('') +
-          '</ListBucketResult>',
-      );
-    let pages: string[] = [];
-    const store = await openOn(t, (_, response) => response.end(pages.length > 1 ? pages.shift() : pages[0]));
-    for (const wrong of [
-      [page(['b', 'a'], null)],
-      [page(['a', 'a'], null)],
-      [page(['a', 'b'], 't'), page(['b', 'c'], null)],
-      [page(['a'], 't'), page(['b'], 't')],
-      [page(['a'], '')],
-      [page([], 't'), page([], 't')],
-      [xml('<ListBucketResult><Name>disk</Name></ListBucketResult>')],
-    ]) {
-      pages = wrong;
-      await assert.rejects(listKeys(store, ''), failsAs('UNSUPPORTED', false), wrong.join());
-    }
-    pages = [page(['other'], null)];
-    await assert.rejects(listKeys(store, 'v/'), failsAs('UNSUPPORTED', false, 'not asked for'));
-    pages = [page(['a', 'b'], null).replace('<KeyCount>2', '<KeyCount>3')];
-    await assert.rejects(listKeys(store, ''), failsAs('UNAVAILABLE', true, '2 of 3'));
-    pages = [page(['a'], 't'), page([], 'u'), page(['b'], null)];
-    assert.deepEqual(await listKeys(store, ''), ['a', 'b']);
-  });
-
-  it('does not take a page of HTML for an answer', async (t) => {
-    for (const html of ['<html><body>Welcome to nginx!</body>', '<html><body>Welcome to nginx!</body></html>']) {
-      const store = await openOn(t, (_, response) => {
-        response.setHeader('content-type', 'text/html; charset=utf-8');
-        response.end(html);
-      });
-      await assert.rejects(listKeys(store, ''), failsAs('UNAVAILABLE', true));
-      await assert.rejects(store.get('key'), failsAs('UNAVAILABLE', true, 'ETag'));
-      await assert.rejects(store.head('key'), failsAs('UNAVAILABLE', true));
-      await assert.rejects(store.put('key', Buffer.from('x')), failsAs('UNAVAILABLE', true));
-      await assert.rejects(store.delete(['a', 'b']), failsAs('UNAVAILABLE', true));
-      await assert.rejects(store.delete(['a']), failsAs('UNAVAILABLE', true));
-      server?.closeAllConnections();
-      server?.close();
-    }
   });
 });
