@@ -11,6 +11,9 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** The longest a timer of Node takes; what is more it cuts down to 1 ms. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
 export class SystemClock implements Clock {
   now(): number {
     return performance.now();
@@ -22,7 +25,10 @@ export class SystemClock implements Clock {
 
   async sleep(ms: number, signal?: AbortSignal): Promise<void> {
     try {
-      await delay(ms, undefined, signal === undefined ? {} : { signal });
+      for (let leftMs = ms; ; leftMs -= TIMER_MAX_MS) {
+        await delay(Math.min(leftMs, TIMER_MAX_MS), undefined, signal === undefined ? {} : { signal });
+        if (leftMs <= TIMER_MAX_MS) return;
+      }
     } catch (cause) {
       throw new StorageError('CANCELLED', 'the wait was cancelled', { cause });
     }

@@ -135,10 +135,11 @@ export class RetryingObjectStore implements ObjectStore {
         failures += 1;
         const elapsedMs = this.#clock.now() - startMs;
         const leftMs = this.#policy.deadlineMs - elapsedMs;
-        const askedMs = error.retryAfterMs ?? 0;
-        if (leftMs <= 0 || askedMs > leftMs) throw gaveUp(error, failures, elapsedMs);
-        // The last attempt is made at the deadline, not somewhere before it.
-        await this.#clock.sleep(Math.min(leftMs, Math.max(askedMs, this.#jitteredMs(failures))), signal);
+        if (leftMs <= 0) throw gaveUp(error, failures, elapsedMs);
+        const pauseMs = Math.max(error.retryAfterMs ?? 0, this.#jitteredMs(failures));
+        // The last attempt is made at the deadline, not somewhere before it, also where we are asked to wait for longer:
+        // the caller has that much patience, and a server that says "in an hour" is often back in a minute.
+        await this.#clock.sleep(Math.min(leftMs, pauseMs), signal);
       }
     }
   }

@@ -6,12 +6,12 @@ import { InstrumentedObjectStore } from '../../../src/object/instrumented.ts';
 import { RetryingObjectStore } from '../../../src/object/retrying.ts';
 import { LATENCY_BOUNDS_MS, StoreMetrics } from '../../../src/object/store-metrics.ts';
 import { listKeys } from '../../conformance/object-store/suite.ts';
-import { ManualClock } from './manual-clock.ts';
+import { VirtualClock } from '../../support/virtual-clock.ts';
 import { failing, ScriptedObjectStore } from './scripted-store.ts';
 
 describe('InstrumentedObjectStore', () => {
   it('counts attempts, outcomes, bytes and time', async () => {
-    const clock = new ManualClock();
+    const clock = new VirtualClock();
     const metrics = new StoreMetrics();
     const inner = new ScriptedObjectStore();
     const store = new InstrumentedObjectStore(inner, metrics, clock);
@@ -38,13 +38,13 @@ describe('InstrumentedObjectStore', () => {
   });
 
   it('counts each attempt of a call that is tried again', async () => {
-    const clock = new ManualClock({ automatic: true });
+    const clock = new VirtualClock();
     const metrics = new StoreMetrics();
     const inner = new ScriptedObjectStore();
     const policy = { deadlineMs: 1000, pauseInitialMs: 1, pauseMaxMs: 1 };
     const store = new RetryingObjectStore(new InstrumentedObjectStore(inner, metrics, clock), policy, clock);
     inner.script.push({ before: failing(new StorageError('UNAVAILABLE', 'no')) });
-    await store.head('key');
+    await clock.run(store.head('key'));
     assert.deepEqual(metrics.snapshot().operations.head.outcomes, { UNAVAILABLE: 1, absent: 1 });
   });
 });

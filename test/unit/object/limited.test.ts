@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { LimitedObjectStore, StoreThrottle } from '../../../src/object/limited.ts';
 import { rejectsWith } from '../../conformance/object-store/suite.ts';
-import { ManualClock } from './manual-clock.ts';
+import { VirtualClock } from '../../support/virtual-clock.ts';
 import { ScriptedObjectStore, type Step } from './scripted-store.ts';
 
 const UNLIMITED = { concurrency: 100, uploadRateBytes: null, downloadRateBytes: null };
@@ -23,7 +23,10 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 describe('LimitedObjectStore', () => {
   it('lets only so many requests in at once, the others in order', async () => {
     const inner = new ScriptedObjectStore();
-    const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, concurrency: 2 }, new ManualClock()));
+    const store = new LimitedObjectStore(
+      inner,
+      new StoreThrottle({ ...UNLIMITED, concurrency: 2 }, new VirtualClock()),
+    );
     const gates = [held(), held(), held(), held()];
     inner.script.push(...gates.map((gate) => gate.step));
     const requests = [store.get('a'), store.head('b'), store.delete(['c']), store.put('d', Buffer.from('x'))];
@@ -44,7 +47,10 @@ describe('LimitedObjectStore', () => {
 
   it('holds no place while the consumer of a listing thinks', async () => {
     const inner = new ScriptedObjectStore();
-    const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, concurrency: 1 }, new ManualClock()));
+    const store = new LimitedObjectStore(
+      inner,
+      new StoreThrottle({ ...UNLIMITED, concurrency: 1 }, new VirtualClock()),
+    );
     await store.put('key', Buffer.from('x'));
     for await (const page of store.list('')) {
       assert.equal(page.length, 1);
@@ -54,7 +60,10 @@ describe('LimitedObjectStore', () => {
 
   it('lets go of a request that is cancelled while it waits', async () => {
     const inner = new ScriptedObjectStore();
-    const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, concurrency: 1 }, new ManualClock()));
+    const store = new LimitedObjectStore(
+      inner,
+      new StoreThrottle({ ...UNLIMITED, concurrency: 1 }, new VirtualClock()),
+    );
     const gate = held();
     inner.script.push(gate.step);
     const first = store.get('a');
@@ -70,7 +79,7 @@ describe('LimitedObjectStore', () => {
 
   it('holds uploads to their rate after a burst of a second', async () => {
     const inner = new ScriptedObjectStore();
-    const clock = new ManualClock();
+    const clock = new VirtualClock();
     const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, uploadRateBytes: 1000 }, clock));
     const put = (): Promise<unknown> => store.put('key', Buffer.alloc(500));
     await Promise.all([put(), put()]);
@@ -89,7 +98,7 @@ describe('LimitedObjectStore', () => {
 
   it('charges downloads once their size is known', async () => {
     const inner = new ScriptedObjectStore();
-    const clock = new ManualClock();
+    const clock = new VirtualClock();
     const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, downloadRateBytes: 1000 }, clock));
     await store.put('key', Buffer.alloc(3000));
     await store.get('key');
@@ -102,7 +111,7 @@ describe('LimitedObjectStore', () => {
 
   it('gives the bytes of a cancelled upload back', async () => {
     const inner = new ScriptedObjectStore();
-    const clock = new ManualClock();
+    const clock = new VirtualClock();
     const store = new LimitedObjectStore(inner, new StoreThrottle({ ...UNLIMITED, uploadRateBytes: 1000 }, clock));
     await store.put('key', Buffer.alloc(2000));
     const controller = new AbortController();

@@ -4,15 +4,15 @@ import { beforeEach, describe, it } from 'node:test';
 import { StorageError } from '../../../src/lib/errors.ts';
 import { type Log, silentLog } from '../../../src/lib/log.ts';
 import { StoreHealth } from '../../../src/object/store-health.ts';
-import { ManualClock } from './manual-clock.ts';
+import { VirtualClock } from '../../support/virtual-clock.ts';
 
 describe('StoreHealth', () => {
-  let clock: ManualClock;
+  let clock: VirtualClock;
   let lines: string[];
   let health: StoreHealth;
   const unavailable = new StorageError('UNAVAILABLE', 'not now');
   beforeEach(() => {
-    clock = new ManualClock();
+    clock = new VirtualClock();
     lines = [];
     const log: Log = {
       ...silentLog,
