@@ -4,6 +4,7 @@ import type { Settings, VolumeSettings } from './config/settings.ts';
 import { parseStoreUrl, type VolumeLocation, volumeLocation } from './config/store-url.ts';
 import type { Clock } from './lib/clock.ts';
 import type { Log } from './lib/log.ts';
+import { settleAll } from './lib/settle.ts';
 import { FileObjectStore } from './object/file/file-object-store.ts';
 import { InstrumentedObjectStore } from './object/instrumented.ts';
 import { LimitedObjectStore, StoreThrottle } from './object/limited.ts';
@@ -76,7 +77,10 @@ export class Stores {
       store: stack.data,
       controlStore: stack.control,
       conditionalPuts: () => {
-        stack.probe ??= probeConditionalPuts(stack.control, volumeKeys(keyPrefix).reserved);
+        stack.probe ??= probeConditionalPuts(stack.control, volumeKeys(keyPrefix).reserved).catch((error: unknown) => {
+          stack.probe = null; // What could not be found out is asked again.
+          throw error;
+        });
         return stack.probe;
       },
       claimant,
@@ -114,14 +118,19 @@ export class Stores {
     };
   }
 
+  /** Those that could not be opened have told so already, and have nothing to close. */
   async close(): Promise<void> {
-    for (const stack of this.#stacks.values()) await (await stack).control.close();
+    const opened = await Promise.allSettled(this.#stacks.values());
+    await settleAll(opened.map(async (stack) => stack.status === 'fulfilled' && stack.value.control.close()));
   }
 
   #stack(storeUrl: string): Promise<Stack> {
     let stack = this.#stacks.get(storeUrl);
     if (stack === undefined) {
-      stack = this.#build(storeUrl);
+      stack = this.#build(storeUrl).catch((error: unknown) => {
+        this.#stacks.delete(storeUrl); // It is tried again when it is asked for again.
+        throw error;
+      });
       this.#stacks.set(storeUrl, stack);
     }
     return stack;
