@@ -7,6 +7,8 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it, type TestContext } from 'node:test';
 import { type Appliance, startAppliance } from '../support/appliance.ts';
+import { cephGateway } from '../support/ceph.ts';
+import { CEPH_TOOLS } from '../support/ceph-cluster.ts';
 import {
   attachLoop,
   checkFilesystem,
@@ -19,7 +21,7 @@ import {
 } from '../support/mounts.ts';
 import { runCommand, startProcess } from '../support/run-command.ts';
 import { tempDir } from '../support/temp.ts';
-import { requireFacilities, requireTools, type Tool, toolPath } from '../support/tools.ts';
+import { missingTools, requireFacilities, requireTools, type Tool, toolPath } from '../support/tools.ts';
 import { blockKeysOf, cephBucket, s3Bucket, type TestS3Bucket } from './support/buckets.ts';
 import { fileLifetime } from './support/file-lifetime.ts';
 import { describeTree, makeTree } from './support/file-tree.ts';
@@ -52,9 +54,11 @@ function requireFilesystem(t: TestContext, type: FilesystemType): boolean {
   return requireTools(t, tools) && requireFacilities(t, [...MOUNT_FACILITIES, type]);
 }
 
-/** The Ceph gateway where there is one, or else the S3 server of this project. */
+/** On the Ceph gateway; on the S3 server of the tests where Ceph is not installed and need not be. */
 async function anyS3Bucket(t: TestContext): Promise<TestS3Bucket | null> {
-  return process.getuid?.() === 0 ? cephBucket(t) : s3Bucket(t);
+  if (missingTools(CEPH_TOOLS).length > 0 && process.env.CI !== 'true') return s3Bucket(t);
+  const gateway = await cephGateway(t);
+  return gateway === null ? null : cephBucket(t, gateway);
 }
 
 interface Case {
@@ -137,7 +141,7 @@ describe('a filesystem on a volume in S3', () => {
       // One that is synced file by file, and one that keeps unsynced writes on their way.
       const writer = startProcess(t, 'sh', ['-c', FSYNC_LOOP, 'sh', payload, mounted.dir]);
       startProcess(t, 'sh', ['-c', BUSY_LOOP, 'sh', payload, mounted.dir]);
-      await writer.until('some files are synced', () => (syncedFiles(writer.stdout).length >= 25 ? true : undefined));
+      await writer.until('some files are synced', () => (syncedFiles(writer.stdout).length >= 12 ? true : undefined));
       await first.kill();
       await writer.exited;
       const synced = syncedFiles(writer.stdout);

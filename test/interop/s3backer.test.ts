@@ -7,6 +7,7 @@ import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { type Appliance, startAppliance } from '../support/appliance.ts';
+import { cephGateway } from '../support/ceph.ts';
 import {
   attachLoop,
   checkFilesystem,
@@ -38,9 +39,14 @@ const TEST_TIMEOUT_MS = 120_000;
 type Section = Readonly<Record<string, unknown>>;
 type OpenBucket = (t: TestContext) => Promise<TestS3Bucket | null>;
 
+async function onCeph(t: TestContext): Promise<TestS3Bucket | null> {
+  const gateway = await cephGateway(t);
+  return gateway === null ? null : cephBucket(t, gateway);
+}
+
 const SERVERS: Readonly<Record<string, OpenBucket>> = {
   'the S3 test server': (t) => s3Bucket(t),
-  'a Ceph gateway': (t) => cephBucket(t),
+  'a Ceph gateway': onCeph,
 };
 
 interface Variant {
@@ -208,7 +214,7 @@ describe('a filesystem under s3backer and bucketdisk', () => {
   it('is an ext4 that both read and write in turns', { timeout: TEST_TIMEOUT_MS }, async (t) => {
     const tools = requireTools(t, [...MOUNT_TOOLS, ...S3BACKER_TOOLS, 'mkfs.ext4', 'e2fsck']);
     if (!tools || !requireFacilities(t, [...MOUNT_FACILITIES, 'ext4'])) return;
-    const bucket = await cephBucket(t);
+    const bucket = await onCeph(t);
     if (bucket === null) return;
     const volume = { size: '64MiB', blockSize: '128KiB', compress: 'deflate' };
     const source = await tempDir(t, 'tree');

@@ -1,12 +1,11 @@
 /** Buckets to run an appliance on, each with a second way in, to see what it has stored. */
 
-import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { FileObjectStore } from '../../../src/object/file/file-object-store.ts';
 import type { ObjectStore } from '../../../src/object/object-store.ts';
 import { S3ObjectStore } from '../../../src/object/s3/s3-object-store.ts';
 import { type S3Address, s3OptionsFor } from '../../conformance/object-store/s3-options.ts';
-import { cephGateway } from '../../support/ceph.ts';
+import type { CephGateway } from '../../support/ceph.ts';
 import { type Lifetime, onEnd } from '../../support/cleanup.ts';
 import { type S3Server, startS3Server } from '../../support/s3-server/s3-server.ts';
 import { tempDir } from '../../support/temp.ts';
@@ -43,10 +42,9 @@ export async function s3Bucket(
   return { ...s3BucketAt(lifetime, { endpoint, region, accessKeyId, secretAccessKey }, name), server };
 }
 
-/** A new bucket on the Ceph gateway, or null where the test has been skipped. */
-export async function cephBucket(t: TestContext, lifetime: Lifetime = t): Promise<TestS3Bucket | null> {
-  const gateway = await cephGateway(t);
-  return gateway === null ? null : s3BucketAt(lifetime, gateway, await gateway.createBucket('interop'));
+/** A new bucket on a Ceph gateway. */
+export async function cephBucket(lifetime: Lifetime, gateway: CephGateway): Promise<TestS3Bucket> {
+  return s3BucketAt(lifetime, gateway, await gateway.createBucket('interop'));
 }
 
 function s3BucketAt(lifetime: Lifetime, address: S3Address, bucket: string): TestS3Bucket {
