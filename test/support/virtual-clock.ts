@@ -117,7 +117,8 @@ export class VirtualClock implements Clock {
         reject(cancelled(signal));
       };
       const sleeper: Sleeper = {
-        atMs: this.now() + ms,
+        // As setTimeout has it: whole milliseconds, and never none.
+        atMs: this.now() + Math.max(1, Math.trunc(ms)),
         wake: () => {
           this.#sleepers.delete(sleeper);
           signal?.removeEventListener('abort', onAbort);
