@@ -5,7 +5,8 @@ import { HTTP_STATUS } from './http-status.ts';
 
 /** A question is answered from memory; a change may take as long as the bucket does. */
 const ANSWER_TIMEOUT_MS = { GET: 10_000, POST: 10 * 60_000 };
-const NOT_RUNNING = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR']);
+/** EINVAL: the path is longer than any socket's, so nothing listens there. */
+const NOT_RUNNING = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR', 'EINVAL']);
 
 /** The answer, or null where no appliance listens there. Rejects with the StorageError the appliance answered with. */
 export async function askAppliance(
@@ -31,7 +32,7 @@ export async function askAppliance(
     }
     throw new StorageError('UNAVAILABLE', `the appliance at ${socketPath} does not answer`, { cause });
   }
-  const answer = await readJson(response, socketPath);
+  const answer = await readJson(response, socketPath, signal);
   if (response.statusCode === 200) return answer;
   const { error } = answer as { error?: { code?: string; message?: string } };
   const code =
@@ -61,12 +62,17 @@ function send(
   });
 }
 
-async function readJson(response: IncomingMessage, socketPath: string): Promise<unknown> {
+async function readJson(
+  response: IncomingMessage,
+  socketPath: string,
+  signal: AbortSignal | undefined,
+): Promise<unknown> {
   try {
     const chunks: Buffer[] = [];
     for await (const chunk of response) chunks.push(chunk);
     return JSON.parse(Buffer.concat(chunks).toString('utf8'));
   } catch (cause) {
+    if (signal?.aborted) throw new StorageError('CANCELLED', 'gave up asking the appliance', { cause });
     throw new StorageError('UNAVAILABLE', `the answer of the appliance at ${socketPath} was cut short`, { cause });
   }
 }

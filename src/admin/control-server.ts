@@ -1,6 +1,8 @@
 /** The control socket of a running appliance: JSON over HTTP on a unix socket that only its owner may open. */
+import { once } from 'node:events';
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { finished } from 'node:stream/promises';
 import { describeError, type ErrorCode, isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { HTTP_STATUS } from './http-status.ts';
@@ -21,6 +23,8 @@ export class ControlServer {
   readonly #routes: ControlRoutes;
   readonly #log: Log;
   readonly #server: Server;
+  /** Handlers at work, and their answers until they have been sent. */
+  readonly #answering = new Set<Promise<void>>();
 
   constructor(path: string, routes: ControlRoutes, log: Log) {
     this.path = path;
@@ -30,9 +34,15 @@ export class ControlServer {
       { requestTimeout: REQUEST_TIMEOUT_MS },
       (request, response) => void this.#answer(request, response),
     );
+    this.#server.on('error', (error) =>
+      log.error('the control socket cannot accept a connection', { error: describeError(error) }),
+    );
   }
 
-  /** The caller holds the lock of the directory: a socket that is there is a dead process's. INVALID for too long a path. */
+  /**
+   * The caller holds the lock of the directory: a socket that is there is a dead process's. INVALID for too long a path,
+   * UNAVAILABLE where nothing can listen there.
+   */
   async listen(): Promise<void> {
     if (Buffer.byteLength(this.path) > SOCKET_PATH_BYTES_MAX) {
       throw new StorageError(
@@ -40,21 +50,22 @@ export class ControlServer {
         `the control socket's path ${this.path} is longer than ${SOCKET_PATH_BYTES_MAX} bytes: choose a shorter cache.dir`,
       );
     }
-    await rm(this.path, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (cause) =>
-        reject(new StorageError('UNAVAILABLE', `cannot listen on ${this.path}`, { cause })),
-      );
-      this.#server.listen(this.path, resolve);
-    });
-    await chmod(this.path, 0o600);
+    try {
+      await rm(this.path, { force: true });
+      this.#server.listen(this.path);
+      await once(this.#server, 'listening');
+      await chmod(this.path, 0o600);
+    } catch (cause) {
+      throw new StorageError('UNAVAILABLE', `cannot listen on ${this.path}`, { cause });
+    }
   }
 
-  /** Waits for answers under way; the socket goes with the server. */
+  /** Waits for answers under way, not for requests that have not been made in full; the socket goes with the server. */
   async close(): Promise<void> {
     if (!this.#server.listening) return;
     const closed = new Promise((resolve) => this.#server.close(resolve));
-    this.#server.closeIdleConnections();
+    await Promise.allSettled([...this.#answering]);
+    this.#server.closeAllConnections();
     await closed;
   }
 
@@ -63,28 +74,45 @@ export class ControlServer {
     try {
       const handler = Object.hasOwn(this.#routes, route) ? this.#routes[route] : undefined;
       if (handler === undefined) throw new StorageError('NOT_FOUND', `this appliance has nothing at ${route}`);
-      send(response, 200, await handler(await readBody(request)));
+      const body = await readBody(request);
+      await this.#finish(handler(body).then((answer) => send(response, 200, answer)));
     } catch (error) {
       if (!isStorageError(error)) this.#log.error('a control request failed unexpectedly', { route, error });
       const code: ErrorCode = isStorageError(error) ? error.code : 'UNAVAILABLE';
-      send(response, HTTP_STATUS[code], { error: { code, message: describeError(error) } });
+      await this.#finish(send(response, HTTP_STATUS[code], { error: { code, message: describeError(error) } }));
+    }
+  }
+
+  async #finish(answering: Promise<void>): Promise<void> {
+    this.#answering.add(answering);
+    try {
+      await answering;
+    } finally {
+      this.#answering.delete(answering);
     }
   }
 }
 
-function send(response: ServerResponse, status: number, body: object): void {
+/** Resolves once the answer has been handed to the kernel, or nobody is there to get it. */
+async function send(response: ServerResponse, status: number, body: object): Promise<void> {
   response.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
   response.end(`${JSON.stringify(body)}\n`);
+  await finished(response).catch(() => {});
 }
 
 async function readBody(request: IncomingMessage): Promise<Readonly<Record<string, unknown>>> {
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of request) {
-    length += chunk.length;
-    if (length > REQUEST_BODY_BYTES_MAX) throw new StorageError('INVALID', 'the request is too large');
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request) {
+      length += chunk.length;
+      // Read to its end all the same: whoever is still sending would not see the answer.
+      if (length <= REQUEST_BODY_BYTES_MAX) chunks.push(chunk);
+    }
+  } catch (cause) {
+    throw new StorageError('CANCELLED', 'the request was cut short', { cause });
   }
+  if (length > REQUEST_BODY_BYTES_MAX) throw new StorageError('INVALID', 'the request is too large');
   if (length === 0) return {};
   let body: unknown;
   try {
