@@ -65,7 +65,7 @@ export class Appliance {
   }
 
   /** Opens every volume and listens. When it rejects, everything that was started has been stopped again. */
-  async start(takeOver: readonly string[], signal: AbortSignal): Promise<void> {
+  async start(takeOver: readonly string[], signal: AbortSignal, hurry: AbortSignal): Promise<void> {
     const { settings } = this.#parts;
     try {
       await this.#control.listen();
@@ -73,7 +73,8 @@ export class Appliance {
       for (const target of settings.nbd.listen) await this.#nbd.listen(target);
       if (settings.nbd.socket !== null) await this.#nbd.listen({ path: settings.nbd.socket });
     } catch (error) {
-      await this.#shutDown(signal);
+      // Not hurried by the signal that may have ended the start: nobody was served, and the leases can be given back.
+      await this.#shutDown(hurry);
       throw error;
     }
     this.#announce();
@@ -170,6 +171,8 @@ export class Appliance {
     };
     try {
       slot.volume = await openVolume(options, environment, { create: { force: false }, takeOver, signal, onLost });
+      // Taken from us while it was being opened.
+      if (slot.volume.lost !== null) throw slot.volume.lost;
     } catch (error) {
       // Those that are given up because another one failed are not what went wrong.
       if (!isStorageError(error, 'CANCELLED')) {
@@ -246,7 +249,7 @@ export class Appliance {
 export async function runAppliance(appliance: Appliance, options: ServeOptions, hurry: AbortSignal): Promise<void> {
   const { stop, takeOver } = options;
   try {
-    await appliance.start(takeOver, stop);
+    await appliance.start(takeOver, stop, hurry);
   } catch (error) {
     // Told to stop while it was starting: that is what was asked for.
     if (stop.aborted && isStorageError(error, 'CANCELLED')) return;
