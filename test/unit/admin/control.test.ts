@@ -129,7 +129,7 @@ describe('asking', () => {
     const answers = ['HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"half":', 'HTTP/1.1 200 OK\r\n\r\nnot JSON', ''];
     const server = createSocketServer((socket) => {
       socket.on('error', () => {});
-      socket.once('data', () => socket.end(answers.shift()));
+      socket.once('data', () => void socket.end(answers.shift() ?? ''));
     });
     server.listen(path);
     await once(server, 'listening');
