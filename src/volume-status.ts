@@ -1,5 +1,4 @@
 /** A volume as status shows it, whether it is being served or only looked at. */
-import { hostname } from 'node:os';
 import type { LeaseStatus, VolumeDescription, VolumeState, VolumeStatus } from './cli/actions.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import type { StorageError } from './lib/errors.ts';
@@ -111,5 +110,5 @@ async function readLeaseStatus(store: ObjectStore, prefix: string, signal: Abort
     return { holder: `${lease.host}:${lease.pid}`, state: expired ? 'expired' : 'other', renewedAgoMs };
   }
   const token = await readToken(store, keys.token, signal);
-  return token === null ? null : { holder: token.text || hostname(), state: 'token', renewedAgoMs: null };
+  return token === null ? null : { holder: token.text || 'unknown', state: 'token', renewedAgoMs: null };
 }
