@@ -7,7 +7,7 @@ import { MemoryObjectStore } from '../../../../src/object/memory.ts';
 import { Barrier, type Call, HookedObjectStore } from '../../../conformance/layout/hooked-store.ts';
 import { type BlocksVariant, openBlocks, PLAIN, PREFIX, VARIANTS } from '../../../conformance/layout/variants.ts';
 import { rejectsWith } from '../../../conformance/object-store/suite.ts';
-import { ManualClock } from '../../object/manual-clock.ts';
+import { VirtualClock } from '../../../support/virtual-clock.ts';
 
 const BLOCK = PLAIN.blockSizeBytes;
 const FILL = Buffer.alloc(BLOCK, 7);
@@ -252,7 +252,7 @@ describe('blocks layout: the survey', () => {
 
   test('allocation waits for it for a while only, and leaves neither timer nor listener', async () => {
     const store = new HookedObjectStore(new MemoryObjectStore());
-    const clock = new ManualClock();
+    const clock = new VirtualClock();
     const layout = openBlocks(store, PLAIN, 8 * BLOCK, { clock });
     const listing = new Barrier();
     store.before = ({ op }) => (op === 'list' ? listing.wait() : undefined);
