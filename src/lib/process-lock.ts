@@ -1,9 +1,15 @@
 /** A lock between processes that the kernel releases when its holder dies, whichever way it dies. */
+import { statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { StorageError } from './errors.ts';
 
-/** How long `runExclusive` blocks this thread for another process before it gives up with UNAVAILABLE. */
-const BUSY_TIMEOUT_MS = 100;
+/**
+ * How long `runExclusive` blocks this thread for another process before it gives up with UNAVAILABLE: enough for one that
+ * is at work, and little where it stands still.
+ */
+const BUSY_TIMEOUT_MS = 5;
+/** A file just made is opened twice, one that was replaced once more. */
+const OPENINGS_MAX = 5;
 
 /** SQLite's primary result codes that mean something to the operator (sqlite.org/rescode.html). */
 const SQLITE_PERM = 3;
@@ -18,21 +24,26 @@ const SQLITE_NOTADB = 26;
  *
  * Node has no file locks of its own. SQLite does, and its exclusive transaction is a plain POSIX record lock: it holds
  * between processes and between containers that share the directory, needs no clean-up after a SIGKILL and costs some
- * 10 us. Nothing is ever stored, so a journal in memory, which leaves no second file beside the lock, is enough. No other code may open the file: POSIX
- * drops a process's record locks when it closes any descriptor of that file.
+ * 10 us. Nothing is ever stored, so a journal in memory, which leaves no second file beside the lock, is enough. No other
+ * code may open the file: POSIX drops a process's record locks when it closes any descriptor of that file.
+ *
+ * Where somebody has removed the file, the next to lock makes a new one, and all move to it; only who holds the lock at
+ * that moment does not notice.
  *
  * Use one instance either for `runExclusive` or for `tryHold`.
  */
 export class ProcessLock {
   readonly path: string;
-  readonly #database: DatabaseSync;
+  #database: DatabaseSync;
+  /** Which file of that name is open; null where that is not sure. */
+  #fileId: string | null = null;
   #held = false;
 
   /** @throws StorageError ACCESS_DENIED, NO_SPACE, INVALID or UNAVAILABLE where the file cannot be used */
   constructor(path: string) {
     this.path = path;
     try {
-      this.#database = new DatabaseSync(path);
+      this.#database = this.#open();
     } catch (cause) {
       throw this.#error('open', cause);
     }
@@ -40,7 +51,7 @@ export class ProcessLock {
 
   /**
    * Runs `fn` while no other holder of this lock runs: for work of microseconds, as it blocks the thread.
-   * @throws StorageError UNAVAILABLE, with nothing run, where another process keeps the lock for 100 ms
+   * @throws StorageError UNAVAILABLE, with nothing run, where another process keeps the lock for 5 ms
    */
   runExclusive<T>(fn: () => T): T {
     this.#begin(BUSY_TIMEOUT_MS);
@@ -71,12 +82,26 @@ export class ProcessLock {
 
   #begin(busyTimeoutMs: number): void {
     if (this.#held) throw new StorageError('INVALID', `the lock ${this.path} is held by this very caller`);
-    try {
-      this.#database.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE`);
-    } catch (cause) {
-      throw this.#error('lock', cause);
+    for (let openings = 0; openings < OPENINGS_MAX; openings++) {
+      try {
+        if (!this.#database.isOpen) this.#database = this.#open();
+        this.#database.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE`);
+        this.#held = this.#fileId !== null && this.#fileId === fileId(this.path);
+        if (this.#held) return;
+        this.#database.close();
+      } catch (cause) {
+        throw this.#error('lock', cause);
+      }
     }
-    this.#held = true;
+    throw new StorageError('UNAVAILABLE', `cannot lock the file ${this.path}: it is replaced all the time`);
+  }
+
+  #open(): DatabaseSync {
+    const before = fileId(this.path);
+    const database = new DatabaseSync(this.path);
+    // What had that name before and after is what was opened.
+    this.#fileId = fileId(this.path) === before ? before : null;
+    return database;
   }
 
   #end(): void {
@@ -109,4 +134,10 @@ export class ProcessLock {
 function primaryCode(error: unknown): number | undefined {
   const code = (error as { errcode?: unknown } | null)?.errcode;
   return typeof code === 'number' ? code & 0xff : undefined;
+}
+
+/** Null where there is no such file. It is not opened, see above. */
+function fileId(path: string): string | null {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stats === undefined ? null : `${stats.dev}-${stats.ino}`;
 }

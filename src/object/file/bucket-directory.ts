@@ -1,6 +1,6 @@
 /** The directory that is the bucket: made and marked once, and recognised afterwards. */
-import { mkdir, open, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { lstat, mkdir, open, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { StorageError } from '../../lib/errors.ts';
 import { errnoOf, fromFsError } from './fs-errors.ts';
@@ -56,6 +56,28 @@ export class BucketDirectory {
         'NOT_FOUND',
         `the bucket ${this.root} is gone: its mark ${this.#mark} is missing; check that its file system is mounted`,
       );
+    }
+  }
+
+  /**
+   * Whether it can be believed that nothing is at `path`: symbolic links are followed, and one whose file system is not
+   * mounted leads nowhere.
+   * @throws StorageError NOT_FOUND where it cannot
+   */
+  async checkAbsence(path: string): Promise<void> {
+    await this.check();
+    let part = this.root;
+    for (const name of relative(this.root, path).split(sep)) {
+      part = join(part, name);
+      try {
+        if (!(await lstat(part)).isSymbolicLink()) continue;
+        await stat(part);
+      } catch (cause) {
+        if (errnoOf(cause) !== 'ENOENT') throw fromFsError(`looking for ${path}`, cause);
+        if (errnoOf(await lstat(part).catch((error: unknown) => error)) === 'ENOENT') return;
+        const advice = `the symbolic link ${part} leads nowhere: check that its file system is mounted`;
+        throw new StorageError('NOT_FOUND', `a part of the bucket ${this.root} is gone: ${advice}`);
+      }
     }
   }
 

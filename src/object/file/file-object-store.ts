@@ -1,6 +1,5 @@
 /** A directory as a bucket: for development, tests, and disks kept on a file system of one's own. */
 import { join } from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { checkDelete, checkGet, checkNotAborted, checkPut, LIST_PAGE_KEYS_MAX } from '../checks.ts';
 import type {
   GetOptions,
@@ -16,12 +15,12 @@ import type {
 import { BucketDirectory } from './bucket-directory.ts';
 import { FileWriter } from './file-writer.ts';
 import { errnoOf, fromFsError } from './fs-errors.ts';
-import { keyToPath } from './key-path.ts';
+import { keyToPath, splitKey } from './key-path.ts';
 import { type FoundObject, walkObjects } from './listing.ts';
-import { readInfo, readListedSync, readRange, readWhole } from './read-object.ts';
+import { readInfo, readListedObject, readRange, readWhole } from './read-object.ts';
 
-/** Headers read in one turn of the event loop while listing: about a millisecond. */
-const HEADERS_PER_TURN = 64;
+/** Headers read at once while listing; a page has a whole number of these. */
+const HEADERS_AT_ONCE = 20;
 
 export class FileObjectStore implements ObjectStore {
   readonly description: string;
@@ -79,17 +78,20 @@ export class FileObjectStore implements ObjectStore {
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<readonly ListedObject[]> {
     checkNotAborted(options.signal);
     try {
+      let page: ListedObject[] = [];
       let found: FoundObject[] = [];
       for await (const object of walkObjects(this.#directory.root, prefix, options.startAfter)) {
-        found.push(object);
-        if (found.length < LIST_PAGE_KEYS_MAX) continue;
-        const page = await this.#listed(found, options.signal);
+        if (found.push(object) < HEADERS_AT_ONCE) continue;
+        page.push(...(await readListed(found, options.signal)));
         found = [];
-        if (page.length > 0) yield page;
+        if (page.length + HEADERS_AT_ONCE <= LIST_PAGE_KEYS_MAX) continue;
+        yield page;
+        page = [];
       }
-      const page = await this.#listed(found, options.signal);
-      // An unmounted bucket looks like an empty one.
-      await this.#directory.check();
+      page.push(...(await readListed(found, options.signal)));
+      // What is not mounted looks empty.
+      const { directories } = splitKey(prefix);
+      await this.#directory.checkAbsence(join(this.#directory.root, ...directories.map(({ name }) => name)));
       if (page.length > 0) yield page;
     } catch (cause) {
       throw fromFsError(`listing ${prefix}* in ${this.description}`, cause);
@@ -109,25 +111,14 @@ export class FileObjectStore implements ObjectStore {
 
   async #read<T>(key: string, read: (path: string) => Promise<T>): Promise<T | null> {
     const { directories, file } = keyToPath(key);
+    const path = join(this.#directory.root, ...directories, file);
     try {
-      return await read(join(this.#directory.root, ...directories, file));
+      return await read(path);
     } catch (cause) {
       if (errnoOf(cause) !== 'ENOENT') throw fromFsError(`reading the object ${key} in ${this.description}`, cause);
-      await this.#directory.check();
+      await this.#directory.checkAbsence(path);
       return null;
     }
-  }
-
-  /** Reads what a listing tells of the objects, leaving out those deleted meanwhile. */
-  async #listed(found: readonly FoundObject[], signal: AbortSignal | undefined): Promise<ListedObject[]> {
-    const page: ListedObject[] = [];
-    for (const [i, { path, key }] of found.entries()) {
-      if (i % HEADERS_PER_TURN === HEADERS_PER_TURN - 1) await nextTurn();
-      checkNotAborted(signal);
-      const listed = readListedSync(path, key);
-      if (listed !== null) page.push(listed);
-    }
-    return page;
   }
 
   #openWriter(): Promise<FileWriter> {
@@ -139,4 +130,11 @@ export class FileObjectStore implements ObjectStore {
     });
     return opening;
   }
+}
+
+/** What a listing tells of the objects, leaving out those deleted meanwhile. */
+async function readListed(found: readonly FoundObject[], signal: AbortSignal | undefined): Promise<ListedObject[]> {
+  checkNotAborted(signal);
+  const listed = await Promise.all(found.map(({ path, key }) => readListedObject(path, key)));
+  return listed.filter((object) => object !== null);
 }

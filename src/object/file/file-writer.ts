@@ -4,7 +4,7 @@ import { existsSync, renameSync } from 'node:fs';
 import { mkdir, open, rm, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
-import { StorageError } from '../../lib/errors.ts';
+import { isStorageError, StorageError } from '../../lib/errors.ts';
 import { ProcessLock } from '../../lib/process-lock.ts';
 import { checkNotAborted } from '../checks.ts';
 import type { PutOptions, PutResult } from '../object-store.ts';
@@ -16,8 +16,8 @@ import { encodeHeader } from './object-file.ts';
 import { readEtagSync } from './read-object.ts';
 import { TempArea } from './temp-area.ts';
 
-/** How long a write waits for other processes to let it in, in attempts of some 100 ms. */
-const LOCK_ATTEMPTS_MAX = 60;
+/** How long a write waits for other processes to let it in. */
+const LOCK_WAIT_MS = 10_000;
 /** Files moved in one turn of the lock: a few milliseconds. */
 const DELETE_KEYS_PER_TURN = 100;
 /** Directories remembered as durable; beyond that they are found out again. */
@@ -57,14 +57,10 @@ export class FileWriter {
       await this.#writeTemp(temp, encodeHeader(etag, body, options.headers), body);
       const directory = await this.#ensureDirectory(path);
       const target = join(directory, path.file);
-      await runLocked(
-        this.#lock,
-        () => {
-          checkCondition(target, key, options);
-          renameSync(temp, target);
-        },
-        options.signal,
-      );
+      await this.#runLocked(() => {
+        checkCondition(target, key, options);
+        renameSync(temp, target);
+      }, options.signal);
       await this.#directorySync.sync(directory);
     } catch (error) {
       // A directory that was made durable is gone: somebody else removed it, and the next attempt makes it again.
@@ -86,7 +82,7 @@ export class FileWriter {
       for (let i = 0; i < keys.length; i += DELETE_KEYS_PER_TURN) {
         if (i > 0) await nextTurn();
         const paths = keys.slice(i, i + DELETE_KEYS_PER_TURN).map(keyToPath);
-        await runLocked(this.#lock, () => this.#moveOut(paths, directories, removed), signal);
+        await this.#runLocked(() => this.#moveOut(paths, directories, removed), signal);
       }
       // Also where nothing was there to move: an earlier attempt may have done it and failed before its sync.
       await Promise.all([...directories].map((directory) => this.#syncIfPresent(directory)));
@@ -121,11 +117,22 @@ export class FileWriter {
     }
   }
 
+  /** A lock that cannot be had may be all there is to see of a bucket that is gone. */
+  async #runLocked<T>(fn: () => T, signal: AbortSignal | undefined): Promise<T> {
+    try {
+      return await runLocked(this.#lock, fn, signal);
+    } catch (error) {
+      if (isStorageError(error, 'ACCESS_DENIED')) await this.#bucket.check();
+      throw error;
+    }
+  }
+
   async #syncIfPresent(directory: string): Promise<void> {
     try {
       await this.#directorySync.sync(directory);
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
+      await this.#bucket.checkAbsence(directory);
     }
   }
 
@@ -183,9 +190,13 @@ function readExists(target: string, key: string): boolean {
   }
 }
 
-/** Runs `fn` under the lock between processes, trying again without blocking this process while another has it. */
+/**
+ * Runs `fn` under the lock between processes. While another has it, this process blocks for a few milliseconds at a time,
+ * and mostly goes on with its other work.
+ */
 async function runLocked<T>(lock: ProcessLock, fn: () => T, signal?: AbortSignal): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
+  const startMs = performance.now();
+  for (;;) {
     checkNotAborted(signal);
     let entered = false;
     try {
@@ -195,8 +206,8 @@ async function runLocked<T>(lock: ProcessLock, fn: () => T, signal?: AbortSignal
       });
     } catch (error) {
       const busy = !entered && error instanceof StorageError && error.retryable;
-      if (!busy || attempt >= LOCK_ATTEMPTS_MAX) throw error;
+      if (!busy || performance.now() - startMs > LOCK_WAIT_MS) throw error;
     }
-    await delay(Math.random() * 20);
+    await delay(5 + Math.random() * 20);
   }
 }

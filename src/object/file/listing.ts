@@ -77,13 +77,12 @@ async function readDirectory(path: string): Promise<Dirent[]> {
   }
 }
 
-/** Symbolic links count as what they lead to, as they do for a get: an object must not be readable yet unlisted. */
+/**
+ * Symbolic links count as what they lead to, as they do for a get: an object must not be readable yet unlisted. One that
+ * leads nowhere is an error: there may be objects where it leads to.
+ */
 async function leadsToDirectory(path: string, dirent: Dirent): Promise<boolean> {
   if (!dirent.isSymbolicLink()) return dirent.isDirectory();
-  try {
-    return (await stat(join(path, dirent.name))).isDirectory();
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
-    throw error;
-  }
+  const isOurs = nameToPiece(dirent.name, true) !== undefined || nameToPiece(dirent.name, false) !== undefined;
+  return isOurs && (await stat(join(path, dirent.name))).isDirectory();
 }

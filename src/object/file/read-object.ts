@@ -1,5 +1,5 @@
 /** Reads objects back from their files, and says which file is damaged where one is. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { StorageError } from '../../lib/errors.ts';
@@ -43,20 +43,25 @@ export async function readInfo(path: string, key: string): Promise<ObjectInfo> {
 
 /** The ETag, or null where there is no object: for the moment between taking the lock and renaming. */
 export function readEtagSync(path: string, key: string): string | null {
-  const start = readStartSync(path);
-  if (start === null) return null;
-  const parsed = parseHeader(start.bytes);
+  const parsed = readHeaderSync(path);
+  if (parsed === null) return null;
   if (parsed === undefined) throw corrupt(path, key, 'its header is damaged');
   return parsed.header.etag;
 }
 
-/** An entry of a listing, or null where the object is gone by now. */
-export function readListedSync(path: string, key: string): ListedObject | null {
-  const start = readStartSync(path);
-  if (start === null) return null;
-  const parsed = parseHeader(start.bytes);
-  if (parsed === undefined) return { key, sizeBytes: start.fileBytes, etag: DAMAGED_ETAG };
-  return { key, sizeBytes: parsed.header.sizeBytes, etag: parsed.header.etag };
+/** An entry of a listing, or null where the object is gone by now. Rejects with the system's errors. */
+export async function readListedObject(path: string, key: string): Promise<ListedObject | null> {
+  try {
+    return await withFile(path, async (file) => {
+      const { size } = await file.stat();
+      const parsed = await readHeader(file, size);
+      if (parsed === undefined) return { key, sizeBytes: size, etag: DAMAGED_ETAG };
+      return { key, sizeBytes: parsed.header.sizeBytes, etag: parsed.header.etag };
+    });
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
 }
 
 async function withFile<T>(path: string, work: (file: FileHandle) => Promise<T>): Promise<T> {
@@ -74,13 +79,17 @@ async function readInfoFrom(
   key: string,
 ): Promise<{ info: ObjectInfo; parsed: ParsedHeader }> {
   const { size, mtime } = await file.stat();
-  let start = await readAt(file, 0, Math.min(size, HEADER_READ_BYTES));
-  const length = headerLength(start);
-  if (length !== undefined && length > start.length) start = await readAt(file, 0, Math.min(size, length));
-  const parsed = parseHeader(start);
+  const parsed = await readHeader(file, size);
   if (parsed === undefined) throw corrupt(path, key, 'its header is damaged');
   checkLength(path, key, parsed, size);
   return { info: toInfo(key, parsed, mtime), parsed };
+}
+
+async function readHeader(file: FileHandle, fileBytes: number): Promise<ParsedHeader | undefined> {
+  let start = await readAt(file, 0, Math.min(fileBytes, HEADER_READ_BYTES));
+  const length = headerLength(start);
+  if (length !== undefined && length > start.length) start = await readAt(file, 0, Math.min(fileBytes, length));
+  return parseHeader(start);
 }
 
 /** Up to `length` bytes from `offset`: fewer where the file ends before. */
@@ -95,7 +104,8 @@ async function readAt(file: FileHandle, offset: number, length: number): Promise
   return buffer.subarray(0, done);
 }
 
-function readStartSync(path: string): { bytes: Buffer; fileBytes: number } | null {
+/** Null where there is no file, undefined where its header is damaged. */
+function readHeaderSync(path: string): ParsedHeader | null | undefined {
   let fd: number;
   try {
     fd = openSync(path, 'r');
@@ -104,10 +114,10 @@ function readStartSync(path: string): { bytes: Buffer; fileBytes: number } | nul
     throw error;
   }
   try {
-    let bytes = readAtStartSync(fd, HEADER_READ_BYTES);
-    const length = headerLength(bytes);
-    if (length !== undefined && length > bytes.length) bytes = readAtStartSync(fd, length);
-    return { bytes, fileBytes: fstatSync(fd).size };
+    let start = readAtStartSync(fd, HEADER_READ_BYTES);
+    const length = headerLength(start);
+    if (length !== undefined && length > start.length) start = readAtStartSync(fd, length);
+    return parseHeader(start);
   } finally {
     closeSync(fd);
   }

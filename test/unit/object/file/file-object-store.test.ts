@@ -120,6 +120,44 @@ describe('FileObjectStore', () => {
     assert.equal((await store.get('v/00'))?.body.toString(), 'x');
   });
 
+  it('never takes what a link leads to for absent where it leads nowhere', async () => {
+    await store.put('v/00', Buffer.from('x'));
+    await store.put('w', Buffer.from('y'));
+    const elsewhere = join(parent, 'elsewhere');
+    await rename(join(directory, 'v'), elsewhere);
+    await symlink(elsewhere, join(directory, 'v'));
+    await symlink(join(parent, 'nowhere'), join(directory, '.#foreign'));
+    assert.deepEqual(await listKeys(store, ''), ['v/00', 'w']);
+    await rename(elsewhere, `${elsewhere}.away`);
+    await assert.rejects(store.get('v/00'), rejectsWith('NOT_FOUND'));
+    await assert.rejects(store.head('v/01'), rejectsWith('NOT_FOUND'));
+    await assert.rejects(store.delete(['w', 'v/00']), rejectsWith('NOT_FOUND'));
+    await assert.rejects(listKeys(store, 'v/'), rejectsWith('NOT_FOUND'));
+    await assert.rejects(listKeys(store, ''), rejectsWith('UNAVAILABLE'));
+    await rename(`${elsewhere}.away`, elsewhere);
+    assert.equal((await store.get('v/00'))?.body.toString(), 'x');
+    assert.equal(await store.get('v/01'), null);
+    await store.delete(['v/00']);
+    assert.deepEqual(await listKeys(store, ''), []);
+  });
+
+  it('does not read a file into memory that is larger than any object', async () => {
+    await store.put('key', Buffer.from('x'));
+    await truncate(join(directory, 'key='), 2 ** 31);
+    await assert.rejects(store.get('key'), rejectsWith('CORRUPT'));
+  });
+
+  it('goes on where the lock file was removed', async () => {
+    await store.put('key', Buffer.from('1'));
+    await rm(join(directory, '.bucketdisk', 'lock'));
+    const other = await FileObjectStore.open(directory);
+    await other.put('key', Buffer.from('2'));
+    const { etag } = await store.put('key', Buffer.from('3'));
+    await other.put('key', Buffer.from('4'), { ifMatch: etag });
+    assert.equal((await store.get('key'))?.body.toString(), '4');
+    await other.close();
+  });
+
   it('leaves no temporary file behind, also when a put is refused', async () => {
     await store.put('key', Buffer.from('x'), { ifNoneMatch: '*' });
     await assert.rejects(store.put('key', Buffer.from('y'), { ifNoneMatch: '*' }), rejectsWith('CONFLICT'));

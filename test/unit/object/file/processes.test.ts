@@ -6,6 +6,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { FileObjectStore } from '../../../../src/object/file/file-object-store.ts';
 
 describe('FileObjectStore between processes', () => {
@@ -38,6 +39,28 @@ describe('FileObjectStore between processes', () => {
     const children = await Promise.all([1, 2, 3, 4].map(() => startChild(t, 'counter', 25)));
     for (const child of children) assert.equal(await exitOf(child), 0);
     assert.equal((await store.get('counter'))?.body.toString(), '100');
+  });
+
+  it('goes on with its other work while another process keeps the lock', async (t) => {
+    const store = await FileObjectStore.open(directory);
+    t.after(() => store.close());
+    await store.put('stuck', Buffer.from('0'));
+    const holder = spawn(
+      process.execPath,
+      [join(import.meta.dirname, '..', 'lock', 'hold-child.ts'), join(directory, '.bucketdisk', 'lock')],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    t.after(() => holder.kill('SIGKILL'));
+    await once(holder.stdout, 'data');
+    let settled = false;
+    const put = store.put('stuck', Buffer.from('1')).finally(() => {
+      settled = true;
+    });
+    for (let turns = 0; turns < 1000; turns++) await delay(1);
+    assert.equal(settled, false, 'it had its turns while the put waited');
+    holder.kill('SIGKILL');
+    await put;
+    assert.equal((await store.get('stuck'))?.body.toString(), '1');
   });
 
   it('is not held up by a process killed in the middle, whose files are cleared', async (t) => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -64,6 +64,36 @@ describe('ProcessLock', () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
     assert.equal(lock.tryHold(), true);
+    lock.close();
+  });
+
+  it('moves to the new file where its own was removed or replaced', async () => {
+    const one = new ProcessLock(path);
+    one.runExclusive(() => {});
+    const { ino } = await stat(path);
+    await rename(path, `${path}.away`);
+    const two = new ProcessLock(path);
+    assert.equal(two.tryHold(), true);
+    assert.notEqual((await stat(path)).ino, ino);
+    assert.throws(() => one.runExclusive(() => assert.fail('entered')), { code: 'UNAVAILABLE', retryable: true });
+    two.close();
+    await rm(path);
+    assert.equal(
+      one.runExclusive(() => 1),
+      1,
+    );
+    assert.equal((await stat(path)).size, 0);
+    one.close();
+  });
+
+  it('goes on where its directory went away and came back', async () => {
+    const inner = join(directory, 'inner');
+    await mkdir(inner);
+    const lock = new ProcessLock(join(inner, 'lock'));
+    await rename(inner, `${inner}.away`);
+    assert.throws(() => lock.runExclusive(() => assert.fail('entered')), { code: 'ACCESS_DENIED' });
+    await rename(`${inner}.away`, inner);
+    lock.runExclusive(() => {});
     lock.close();
   });
 
