@@ -1,4 +1,5 @@
 /** The directory that is the bucket: made and marked once, and recognised afterwards. */
+import type { Stats } from 'node:fs';
 import { lstat, mkdir, open, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -67,27 +68,32 @@ export class BucketDirectory {
   async checkAbsence(path: string): Promise<void> {
     await this.check();
     let part = this.root;
-    for (const name of relative(this.root, path).split(sep)) {
-      part = join(part, name);
-      try {
-        if (!(await lstat(part)).isSymbolicLink()) continue;
-        await stat(part);
-      } catch (cause) {
-        if (errnoOf(cause) !== 'ENOENT') throw fromFsError(`looking for ${path}`, cause);
-        if (errnoOf(await lstat(part).catch((error: unknown) => error)) === 'ENOENT') return;
-        const advice = `the symbolic link ${part} leads nowhere: check that its file system is mounted`;
-        throw new StorageError('NOT_FOUND', `a part of the bucket ${this.root} is gone: ${advice}`);
+    try {
+      for (const name of relative(this.root, path).split(sep)) {
+        part = join(part, name);
+        const entry = await unlessMissing(lstat(part));
+        if (entry === null) return;
+        if (entry.isSymbolicLink() && (await unlessMissing(stat(part))) === null) {
+          const advice = `the symbolic link ${part} leads nowhere: check that its file system is mounted`;
+          throw new StorageError('NOT_FOUND', `a part of the bucket ${this.root} is gone: ${advice}`);
+        }
       }
+    } catch (cause) {
+      throw fromFsError(`looking for ${path}`, cause);
     }
   }
 
   async #isMarked(): Promise<boolean> {
-    try {
-      return (await stat(this.#mark)).isFile();
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return false;
-      throw error;
-    }
+    return (await unlessMissing(stat(this.#mark)))?.isFile() ?? false;
+  }
+}
+
+async function unlessMissing(looking: Promise<Stats>): Promise<Stats | null> {
+  try {
+    return await looking;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
   }
 }
 

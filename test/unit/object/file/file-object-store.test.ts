@@ -158,6 +158,33 @@ describe('FileObjectStore', () => {
     await other.close();
   });
 
+  it('reads and lists an object whole, or as absent, while it is replaced and deleted', async () => {
+    const bodyOf = (n: number): Buffer => Buffer.alloc(9000 + n * 300, n);
+    let done = false;
+    const write = async (): Promise<void> => {
+      for (let i = 0; i < 200; i++) {
+        await store.put('v/00', bodyOf(i % 20));
+        if (i % 5 === 4) await store.delete(['v/00']);
+      }
+      done = true;
+    };
+    const read = async (): Promise<void> => {
+      for (let i = 0; !done; i++) {
+        const range = { offset: 0, length: 8000 };
+        const object = await store.get('v/00', i % 2 === 0 ? {} : { range });
+        if (object === null) continue;
+        const expected = bodyOf(object.body[0] ?? 0);
+        assert.equal(object.sizeBytes, expected.length);
+        assert.ok(object.body.equals(i % 2 === 0 ? expected : expected.subarray(0, 8000)));
+      }
+    };
+    const list = async (): Promise<void> => {
+      while (!done) for (const { etag } of await listAll(store, 'v/')) assert.notEqual(etag, 'damaged');
+    };
+    await Promise.all([write(), read(), read(), list()]);
+    assert.equal(await store.get('v/00'), null);
+  });
+
   it('leaves no temporary file behind, also when a put is refused', async () => {
     await store.put('key', Buffer.from('x'), { ifNoneMatch: '*' });
     await assert.rejects(store.put('key', Buffer.from('y'), { ifNoneMatch: '*' }), rejectsWith('CONFLICT'));
