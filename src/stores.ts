@@ -15,6 +15,7 @@ import { RetryingObjectStore } from './object/retrying.ts';
 import { StoreHealth } from './object/store-health.ts';
 import { StoreMetrics } from './object/store-metrics.ts';
 import type { Claimant } from './volume/claim.ts';
+import { GatedObjectStore } from './volume/gated-object-store.ts';
 import type { VolumeEnvironment } from './volume/open-volume.ts';
 import { volumeKeys } from './volume/volume-keys.ts';
 import type { VolumeOptions } from './volume/volume-options.ts';
@@ -36,7 +37,9 @@ export interface StoresOptions {
 interface Stack {
   /** For blocks: limited in requests and bytes. */
   readonly data: ObjectStore;
-  /** For leases and records: the same bucket, past the limits. */
+  /** The same under a gate, which is asked before each attempt of a write. */
+  readonly gated: (mayWrite: () => boolean) => ObjectStore;
+  /** For leases: the same bucket, past the limits. */
   readonly control: ObjectStore;
   probe: Promise<ConditionalPuts> | null;
 }
@@ -75,6 +78,7 @@ export class Stores {
     const blockSizeBytes = volume.blockSizeBytes ?? 1024 * 1024;
     const environment: VolumeEnvironment = {
       store: stack.data,
+      gatedStore: stack.gated,
       controlStore: stack.control,
       conditionalPuts: () => {
         stack.probe ??= probeConditionalPuts(stack.control, volumeKeys(keyPrefix).reserved).catch((error: unknown) => {
@@ -147,8 +151,11 @@ export class Stores {
       pauseInitialMs: store.retryPauseInitialMs,
       pauseMaxMs: store.retryPauseMaxMs,
     };
+    const limited = (inner: ObjectStore): ObjectStore =>
+      new RetryingObjectStore(new LimitedObjectStore(inner, this.#throttle), policy, clock, this.#health);
     return {
-      data: new RetryingObjectStore(new LimitedObjectStore(instrumented, this.#throttle), policy, clock, this.#health),
+      data: limited(instrumented),
+      gated: (mayWrite) => limited(new GatedObjectStore(instrumented, mayWrite)),
       control: new RetryingObjectStore(instrumented, policy, clock, this.#health),
       probe: null,
     };

@@ -3,9 +3,8 @@
 import { BLOCK_COUNT_MAX, BlockKeys } from '../layout/blocks/block-keys.ts';
 import { StorageError } from '../lib/errors.ts';
 import { DELETE_KEYS_MAX, type ObjectStore } from '../object/object-store.ts';
-import { FencedObjectStore } from './fenced-object-store.ts';
 import { inspectVolume } from './inspect.ts';
-import { holdVolume, type OpenOptions, type VolumeEnvironment } from './open-volume.ts';
+import { fencedStore, holdVolume, type OpenOptions, type VolumeEnvironment } from './open-volume.ts';
 import { volumeKeys } from './volume-keys.ts';
 import type { VolumeOptions } from './volume-options.ts';
 import { writeRecord } from './volume-record.ts';
@@ -35,7 +34,7 @@ export async function eraseVolume(
   const hold = await holdVolume(volume, environment, options);
   let erased = false;
   try {
-    const store = new FencedObjectStore(environment.store, hold);
+    const store = fencedStore(environment, hold);
     if (record !== null) await writeRecord(store, keys.record, { ...record, erasing: true });
     const blockKeys = new BlockKeys(volume.prefix, record?.blockHashPrefix ?? blockHashPrefix ?? false);
     let deleted = await deleteBlocks(store, blockKeys, signal, onProgress);

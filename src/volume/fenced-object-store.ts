@@ -74,7 +74,8 @@ export class FencedObjectStore implements ObjectStore {
         return await write(caller === undefined ? lapse : AbortSignal.any([lapse, caller]));
       } catch (error) {
         if (isStorageError(error, 'TIMEOUT', 'UNAVAILABLE', 'CANCELLED')) this.#fence.noteUnsettled();
-        if (!isStorageError(error, 'CANCELLED') || !lapse.aborted || caller?.aborted) throw error;
+        const cutOff = isStorageError(error, 'CANCELLED') && (lapse.aborted || !this.#fence.valid);
+        if (!cutOff || caller?.aborted) throw error;
       }
     }
   }

@@ -26,7 +26,9 @@ import { WriteThroughDevice } from './write-through-device.ts';
 export interface VolumeEnvironment {
   /** For blocks. */
   readonly store: ObjectStore;
-  /** The same bucket for leases and records, past any limit on requests and bytes: a lease must not wait for bulk data. */
+  /** The same for a volume that is held: `mayWrite` is asked before each attempt of a write. */
+  readonly gatedStore: (mayWrite: () => boolean) => ObjectStore;
+  /** The same bucket for claims, past any limit on requests and bytes: a lease must not wait for bulk data. */
   readonly controlStore: ObjectStore;
   /** Found out by trying: see object/probe.ts. Only asked where the volume is to be written. */
   readonly conditionalPuts: () => Promise<ConditionalPuts>;
@@ -84,6 +86,14 @@ export async function holdVolume(
   return hold;
 }
 
+/** For everything that is written under the claims. */
+export function fencedStore(environment: VolumeEnvironment, hold: Hold): ObjectStore {
+  return new FencedObjectStore(
+    environment.gatedStore(() => hold.valid),
+    hold,
+  );
+}
+
 interface Looked {
   readonly identity: Identity;
   readonly inspection: Inspection;
@@ -120,7 +130,7 @@ async function lookAndRecord(
   const looked = await look(volume, environment, options);
   const { identity } = looked;
   if (!identity.stale) return looked;
-  const fenced = new FencedObjectStore(environment.controlStore, hold);
+  const fenced = fencedStore(environment, hold);
   const { record } = volumeKeys(volume.prefix);
   const onlyIfAbsent = identity.origin !== 'ours' && (await environment.conditionalPuts()).ifNoneMatch;
   try {
@@ -158,7 +168,7 @@ async function assemble(
   const { record, origin } = looked.identity;
   const { sizeBytes, blockSizeBytes } = record;
   const fence = hold ?? openFence;
-  const store = hold === null ? environment.store : new FencedObjectStore(environment.store, hold);
+  const store = hold === null ? environment.store : fencedStore(environment, hold);
   const layout = new BlocksLayout({
     store,
     keys: new BlockKeys(volume.prefix, record.blockHashPrefix),
