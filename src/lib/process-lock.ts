@@ -54,7 +54,9 @@ export class ProcessLock {
    * @throws StorageError UNAVAILABLE, with nothing run, where another process keeps the lock for 5 ms
    */
   runExclusive<T>(fn: () => T): T {
-    this.#begin(BUSY_TIMEOUT_MS);
+    if (!this.#begin(BUSY_TIMEOUT_MS)) {
+      throw new StorageError('UNAVAILABLE', `cannot lock the lock file ${this.path}: another process has it`);
+    }
     try {
       return fn();
     } finally {
@@ -64,14 +66,7 @@ export class ProcessLock {
 
   /** Takes the lock for the life of the process, or until `close`. False where somebody else has it. */
   tryHold(): boolean {
-    if (this.#held) return true;
-    try {
-      this.#begin(0);
-    } catch (error) {
-      if (error instanceof StorageError && error.code === 'UNAVAILABLE' && error.retryable) return false;
-      throw error;
-    }
-    return true;
+    return this.#held || this.#begin(0);
   }
 
   /** Releases whatever is held. The file stays: removing it would let two holders lock two files of one name. */
@@ -80,16 +75,19 @@ export class ProcessLock {
     if (this.#database.isOpen) this.#database.close();
   }
 
-  #begin(busyTimeoutMs: number): void {
+  /** False where another process has the lock. */
+  #begin(busyTimeoutMs: number): boolean {
     if (this.#held) throw new StorageError('INVALID', `the lock ${this.path} is held by this very caller`);
     for (let openings = 0; openings < OPENINGS_MAX; openings++) {
       try {
         if (!this.#database.isOpen) this.#database = this.#open();
         this.#database.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE`);
         this.#held = this.#fileId !== null && this.#fileId === fileId(this.path);
-        if (this.#held) return;
+        if (this.#held) return true;
         this.#database.close();
       } catch (cause) {
+        if (primaryCode(cause) === SQLITE_BUSY) return false;
+        if (this.#database.isOpen) this.#database.close(); // Whatever it has locked is released; the next to lock opens it.
         throw this.#error('lock', cause);
       }
     }
@@ -112,8 +110,6 @@ export class ProcessLock {
   #error(verb: 'open' | 'lock', cause: unknown): StorageError {
     const what = `cannot ${verb} the lock file ${this.path}`;
     switch (primaryCode(cause)) {
-      case SQLITE_BUSY:
-        return new StorageError('UNAVAILABLE', `${what}: another process has held it for too long`, { cause });
       case SQLITE_PERM:
       case SQLITE_READONLY:
         return new StorageError('ACCESS_DENIED', `${what}: it must be readable and writable for us`, { cause });
@@ -126,7 +122,7 @@ export class ProcessLock {
           cause,
         });
       default:
-        return new StorageError('UNAVAILABLE', what, { cause, retryable: false });
+        return new StorageError('UNAVAILABLE', what, { cause });
     }
   }
 }

@@ -36,6 +36,10 @@ export class TokenBucket {
     }
   }
 
+  get inDebt(): boolean {
+    return this.#debtMs() > 0;
+  }
+
   /** Waits until what was charged so far is paid for, taking nothing. */
   async settle(signal?: AbortSignal): Promise<void> {
     for (let debtMs = this.#debtMs(); debtMs > 0; debtMs = this.#debtMs()) await this.#clock.sleep(debtMs, signal);

@@ -58,10 +58,15 @@ export class LimitedObjectStore implements ObjectStore {
 
   /** A download is charged once its size is known, so it is the next one that waits for it. */
   async get(key: string, options: GetOptions = {}): Promise<ObjectData | null> {
-    await this.#throttle.download?.settle(options.signal);
-    const object = await this.#throttle.places.run(() => this.#inner.get(key, options), options.signal);
-    if (object !== null) this.#throttle.download?.charge(object.body.length);
-    return object;
+    const { places, download } = this.#throttle;
+    await this.#enterToDownload(options.signal);
+    try {
+      const object = await this.#inner.get(key, options);
+      if (object !== null) download?.charge(object.body.length);
+      return object;
+    } finally {
+      places.release();
+    }
   }
 
   head(key: string, options: RequestOptions = {}): Promise<ObjectInfo | null> {
@@ -93,5 +98,16 @@ export class LimitedObjectStore implements ObjectStore {
 
   close(): Promise<void> {
     return this.#inner.close();
+  }
+
+  /** No more downloads run ahead of their rate than there are places, however many were waiting for it together. */
+  async #enterToDownload(signal: AbortSignal | undefined): Promise<void> {
+    const { places, download } = this.#throttle;
+    for (;;) {
+      await download?.settle(signal);
+      await places.acquire(signal);
+      if (!download?.inDebt) return;
+      places.release(); // Others have downloaded while it waited for its place.
+    }
   }
 }

@@ -109,6 +109,27 @@ describe('LimitedObjectStore', () => {
     await second;
   });
 
+  it('lets no more downloads run ahead of their rate than there are places', async () => {
+    const inner = new ScriptedObjectStore();
+    const clock = new VirtualClock();
+    const limits = { concurrency: 2, uploadRateBytes: null, downloadRateBytes: 1000 };
+    const store = new LimitedObjectStore(inner, new StoreThrottle(limits, clock));
+    await store.put('key', Buffer.alloc(3000));
+    const reads = Array.from({ length: 7 }, () => store.get('key'));
+    const readAt = async (ms: number): Promise<number> => {
+      await clock.advance(ms);
+      return inner.attempts - 1;
+    };
+    assert.equal(await readAt(0), 2);
+    assert.equal(await readAt(4999), 2, 'six seconds of bytes, less the second saved up');
+    assert.equal(await readAt(1), 3, 'the clock wakes one after the other');
+    assert.equal(await readAt(2999), 3);
+    assert.equal(await readAt(1), 4);
+    await store.put('other', Buffer.alloc(1));
+    assert.equal(await readAt(9000), 8, 'three more, and the upload, which waited for nobody');
+    await clock.run(Promise.all(reads));
+  });
+
   it('gives the bytes of a cancelled upload back', async () => {
     const inner = new ScriptedObjectStore();
     const clock = new VirtualClock();
