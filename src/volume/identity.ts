@@ -42,24 +42,29 @@ function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspecti
     );
   }
   const { metadata } = found;
-  let { sizeBytes } = record;
-  if (metadata !== null) {
-    if (metadata.blockSizeBytes !== record.blockSizeBytes) {
-      throw new StorageError(
-        'CORRUPT',
-        `volume ${volume.name}: block 0 says blocks of ${metadata.blockSizeBytes} bytes, the volume's record ${record.blockSizeBytes}`,
-      );
-    }
-    // Either a resize of ours got as far as block 0, or s3backer has resized the volume since: in both, block 0 is newer.
-    // Block 0 with the old size under a resize that has begun means that it got nowhere.
-    sizeBytes = metadata.sizeBytes;
+  if (metadata !== null && metadata.blockSizeBytes !== record.blockSizeBytes) {
+    throw new StorageError(
+      'CORRUPT',
+      `volume ${volume.name}: block 0 says blocks of ${metadata.blockSizeBytes} bytes, the volume's record ${record.blockSizeBytes}`,
+    );
   }
+  const sizeBytes = metadata?.sizeBytes ?? sizeWithoutBlock0(record);
+  checkGeometry(volume, sizeBytes, record.blockSizeBytes);
   checkConfigured(volume, sizeBytes, record.blockSizeBytes);
   return {
     record: { ...record, sizeBytes, resizeToBytes: null },
     origin: 'ours',
     stale: sizeBytes !== record.sizeBytes || record.resizeToBytes !== null,
   };
+}
+
+/**
+ * Block 0 is right where it is there: either a resize of ours got as far as that, or s3backer has resized the volume since.
+ * Where it is not, nobody can tell how far a resize got. A growing one is finished, as there may be data beyond the old
+ * end; a shrinking one has deleted nothing yet, and is forgotten.
+ */
+function sizeWithoutBlock0({ sizeBytes, resizeToBytes }: VolumeRecord): number {
+  return Math.max(sizeBytes, resizeToBytes ?? 0);
 }
 
 function fromBlocks(volume: VolumeOptions, found: Inspection, now: Date): Identity {

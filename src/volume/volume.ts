@@ -78,8 +78,8 @@ export class Volume {
   }
 
   /**
-   * Changes the size. Crash-safe: until block 0 and the record both say so the volume has its old size. The caller sees to
-   * it that nobody uses what a smaller size cuts off. INVALID for a size the format cannot have, or a smaller one without
+   * Changes the size. Crash-safe: at the next opening the volume has its old size or its new one, and all that was written
+   * to it. The caller sees to it that nobody uses what a smaller size cuts off. INVALID for a size the format cannot have, or a smaller one without
    * `force`.
    */
   async resize(sizeBytes: number, { force }: { readonly force: boolean }): Promise<Resized> {
@@ -142,6 +142,8 @@ export class Volume {
 
   async #resizeTo(sizeBytes: number): Promise<Resized> {
     const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
+    // Before the record says that the volume grows: from then on what lies there may be data, also after a crash.
+    await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes);
     await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });
     await this.#layout.resize(sizeBytes);
     await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null });

@@ -312,7 +312,7 @@ describe('opening one of ours', () => {
       ...reader.environment,
       conditionalPuts: () => assert.fail('a reader has nothing to try out'),
     };
-    const volume = await openVolume(volumeOptions({ readOnly: true, survey: true }), environment, {
+    const volume = await openVolume(volumeOptions({ sizeBytes: null, readOnly: true, survey: true }), environment, {
       create: { force: true },
       takeOver: true,
       signal: never,

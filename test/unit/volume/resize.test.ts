@@ -4,7 +4,18 @@ import { describe, test } from 'node:test';
 import { StorageError } from '../../../src/lib/errors.ts';
 import { MemoryObjectStore } from '../../../src/object/memory.ts';
 import type { Volume } from '../../../src/volume/volume.ts';
-import { type Bench, BLOCK, bench, blockOf, LEASE, never, readBlock, recordIn, writeBlock } from './fixtures.ts';
+import {
+  type Bench,
+  BLOCK,
+  bench,
+  blockOf,
+  LEASE,
+  never,
+  RECORD,
+  readBlock,
+  recordIn,
+  writeBlock,
+} from './fixtures.ts';
 import { type Operation, unreachable } from './hooked-store.ts';
 
 const OLD_BLOCKS = 16;
@@ -147,6 +158,25 @@ describe('a request that fails while the volume goes on', () => {
       }
     });
   }
+
+  test('growing: what clients write beyond the old end before the record says so is there after a crash', async () => {
+    for (const block0 of [true, false]) {
+      const made = await volumeWithData({ name: '', newBlocks: 32, block0 });
+      const volume = await made.open(NO_SIZES);
+      let records = 0;
+      made.store.before = ({ kind, keys }) => {
+        if (kind === 'put' && keys[0] === RECORD && ++records === 2) throw unreachable();
+      };
+      await assert.rejects(volume.resize(32 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
+      assert.equal(volume.device.geometry.sizeBytes, 32 * BLOCK);
+      await writeBlock(volume, 30);
+      const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+      assert.equal(reopened.device.geometry.sizeBytes, 32 * BLOCK);
+      assert.deepEqual(await readBlock(reopened, 30), blockOf(30));
+      assert.deepEqual(await readBlock(reopened, 31), Buffer.alloc(BLOCK));
+      await reopened.close(never);
+    }
+  });
 
   test('a shrink that failed halfway refuses any other size: it would delete what the volume still has', async () => {
     const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
