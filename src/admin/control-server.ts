@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { finished } from 'node:stream/promises';
 import { describeError, type ErrorCode, isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import { systemReason } from '../lib/system-reason.ts';
 import { HTTP_STATUS } from './http-status.ts';
 
 /** The kernel's limit on the path of a unix socket, without its NUL (unix(7)). */
@@ -56,7 +57,7 @@ export class ControlServer {
       await once(this.#server, 'listening');
       await chmod(this.path, 0o600);
     } catch (cause) {
-      throw new StorageError('UNAVAILABLE', `cannot listen on ${this.path}`, { cause });
+      throw new StorageError('UNAVAILABLE', `cannot listen on ${this.path}: ${systemReason(cause)}`, { cause });
     }
   }
 

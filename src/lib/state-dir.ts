@@ -1,9 +1,10 @@
 /** The directory an appliance keeps its own state in: who it is, and that it runs only once. */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { StorageError } from './errors.ts';
 import { ProcessLock } from './process-lock.ts';
+import { systemReason } from './system-reason.ts';
 
 const INSTANCE = /^[0-9a-f-]{36}$/;
 
@@ -11,11 +12,11 @@ export class StateDir {
   readonly path: string;
   readonly #lock: ProcessLock;
 
-  /** Creates the directory where it is missing. ACCESS_DENIED or NO_SPACE where it cannot be used. */
+  /** Creates the directory where it is missing. INVALID or NO_SPACE where it cannot be used. */
   constructor(path: string) {
     this.path = path;
     try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeDirectory(path);
     } catch (cause) {
       throw unusable(path, cause);
     }
@@ -83,7 +84,25 @@ function bootId(): string {
   }
 }
 
+/**
+ * With those above it. Not by mkdir's own `recursive`, which tries for ever where a directory that exists says of
+ * what is to be made in it that there is no such place, as those below /proc do.
+ */
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && statSync(path).isDirectory()) return;
+    const parent = dirname(path);
+    if (code !== 'ENOENT' || existsSync(parent)) throw error;
+    makeDirectory(parent);
+    makeDirectory(path);
+  }
+}
+
+/** Not ACCESS_DENIED, whatever the system says: that one is about credentials and passwords. */
 function unusable(path: string, cause: unknown): StorageError {
-  const code = (cause as NodeJS.ErrnoException).code === 'ENOSPC' ? 'NO_SPACE' : 'ACCESS_DENIED';
-  return new StorageError(code, `cannot use the directory ${path} (cache.dir)`, { cause });
+  const code = (cause as NodeJS.ErrnoException).code === 'ENOSPC' ? 'NO_SPACE' : 'INVALID';
+  return new StorageError(code, `cannot use the directory ${path} (cache.dir): ${systemReason(cause)}`, { cause });
 }

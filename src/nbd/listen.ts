@@ -1,8 +1,10 @@
 /** Binds a listening socket: TCP, or a unix socket in the place of one that a dead process left behind. */
-import { chmodSync } from 'node:fs';
+import { chmodSync, existsSync } from 'node:fs';
 import { lstat, rename, unlink } from 'node:fs/promises';
 import { connect, type ListenOptions, type Server } from 'node:net';
+import { dirname } from 'node:path';
 import { StorageError } from '../lib/errors.ts';
+import { systemReason } from '../lib/system-reason.ts';
 
 /** Where to listen. Port 0: the kernel picks. `mode`: permissions of the socket file, 0o600 where left out. */
 export type ListenTarget =
@@ -53,8 +55,11 @@ async function bind(server: Server, options: ListenOptions, where: string): Prom
       }
     });
   } catch (cause) {
+    // Which the system's own answer calls a lack of permission.
+    const astray = options.path !== undefined && !existsSync(dirname(options.path));
+    const reason = astray ? 'its directory does not exist' : systemReason(cause);
     const held = (cause as NodeJS.ErrnoException).code === 'EADDRINUSE';
-    const message = held ? `${where} is in use by somebody else` : `cannot listen on ${where}`;
+    const message = held ? `${where} is in use by somebody else` : `cannot listen on ${where}: ${reason}`;
     throw new StorageError(held ? 'HELD' : 'INVALID', message, { cause });
   }
 }

@@ -8,6 +8,7 @@ import { getCACertificates } from 'node:tls';
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { StorageError } from '../../lib/errors.ts';
+import { systemReason } from '../../lib/system-reason.ts';
 import { ForeignAnswer } from './s3-errors.ts';
 import type { S3StoreOptions } from './s3-options.ts';
 
@@ -67,11 +68,18 @@ function requestHandler(options: S3StoreOptions): NodeHttpHandler {
 }
 
 function readCaFile(path: string): string {
+  let pem: string;
   try {
-    return readFileSync(path, 'utf8');
+    pem = readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new StorageError('INVALID', `cannot read the certificate authorities in ${path} (store.caFile)`, { cause });
+    const what = `cannot read the certificate authorities in ${path} (store.caFile): ${systemReason(cause)}`;
+    throw new StorageError('INVALID', what, { cause });
   }
+  // TLS passes over whatever else is in it, and later trusts nothing.
+  if (!/-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----/.test(pem)) {
+    throw new StorageError('INVALID', `${path} (store.caFile) has no certificate in PEM format`);
+  }
+  return pem;
 }
 
 interface OutgoingRequest {
