@@ -60,7 +60,7 @@ export function isStorageError(error: unknown, ...codes: readonly ErrorCode[]): 
   return error instanceof StorageError && (codes.length === 0 || codes.includes(error.code));
 }
 
-/** The error's message, followed by those of its causes, as one line for a log. */
+/** The error's message, followed by what those of its causes add to it, as one line for a log. */
 export function describeError(error: unknown): string {
   const parts: string[] = [];
   for (
@@ -68,8 +68,8 @@ export function describeError(error: unknown): string {
     e !== undefined && e !== null && parts.length < 5;
     e = e instanceof Error ? e.cause : undefined
   ) {
-    const text = e instanceof Error ? e.message || e.name : String(e);
-    if (text !== '' && !parts.includes(text)) parts.push(text);
+    const text = (e instanceof Error ? e.message || e.name : String(e)).trim();
+    if (!parts.some((part) => part.includes(text))) parts.push(text);
   }
   return parts.join(': ');
 }

@@ -180,7 +180,7 @@ function fromCredentials(error: unknown, request: FailedRequest): StorageError {
       code: 'ACCESS_DENIED',
       retryable: request.credentialsRenew,
       advice:
-        'no credentials were found in the settings (store.credentials), the environment (AWS_ACCESS_KEY_ID), the shared ' +
+        'no credentials were found in the settings (store.accessKeyId), the environment (AWS_ACCESS_KEY_ID), the shared ' +
         'files and their profile (store.profile), web identity, container or instance metadata: give some, or set ' +
         'store.anonymous',
     },
