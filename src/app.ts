@@ -27,6 +27,9 @@ import { eraseVolume } from './volume/erase-volume.ts';
 import { type OpenOptions, openVolume } from './volume/open-volume.ts';
 import { describeVolume, idleVolumeStatus, missingVolumeStatus } from './volume-status.ts';
 
+/** So long a bucket may take to tell of its volumes. */
+const STATUS_DEADLINE_MS = 10_000;
+
 const clock = new SystemClock();
 
 /** The command line's actions on the real thing. */
@@ -187,10 +190,14 @@ async function isServed(context: CommandContext, name: string): Promise<boolean>
   return status?.volumes.some((volume) => volume.name === name) ?? false;
 }
 
-/** What the buckets say while no appliance runs. */
+/** What the buckets say while no appliance runs. Somebody waits for the answer, so that one that is down is soon told of. */
 async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
   const { settings, log, signal } = context;
-  const stores = new Stores({ settings, clock, log });
+  const { store } = settings;
+  const retryDeadlineMs = Math.min(store.retryDeadlineMs, STATUS_DEADLINE_MS);
+  const requestTimeoutMs = Math.min(store.requestTimeoutMs, STATUS_DEADLINE_MS);
+  const hasty = { ...settings, store: { ...store, retryDeadlineMs, requestTimeoutMs } };
+  const stores = new Stores({ settings: hasty, clock, log });
   try {
     const volumes = await Promise.all(Object.values(settings.volumes).map((volume) => lookAt(volume, stores, signal)));
     return {
