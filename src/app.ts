@@ -17,6 +17,7 @@ import type {
   VolumeStatus,
 } from './cli/actions.ts';
 import { packageVersion } from './cli/package-version.ts';
+import { configuredVolume } from './config/configured-volume.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import { SystemClock } from './lib/clock.ts';
 import { isStorageError, StorageError } from './lib/errors.ts';
@@ -39,7 +40,7 @@ export function createActions(): Actions {
 
 async function serve(context: CommandContext, options: ServeOptions): Promise<number> {
   const { settings, log } = context;
-  checkKnown(context, options.takeOver);
+  for (const name of options.takeOver) configuredVolume(settings, name);
   return withStateDir(context, async (stateDir, held) => {
     if (!held) {
       throw new StorageError(
@@ -127,17 +128,6 @@ function claimantOf(instance: string): Claimant {
   return { instance, host: hostname(), pid: process.pid };
 }
 
-function checkKnown({ settings }: CommandContext, names: readonly string[]): void {
-  for (const name of names) findVolume(settings.volumes, name);
-}
-
-function findVolume(volumes: Readonly<Record<string, VolumeSettings>>, name: string): VolumeSettings {
-  const volume = Object.hasOwn(volumes, name) ? volumes[name] : undefined;
-  if (volume !== undefined) return volume;
-  const known = Object.keys(volumes).join(', ') || 'none';
-  throw new StorageError('NOT_FOUND', `no volume ${name} is configured (there is: ${known})`);
-}
-
 /** `held`: no other process of ours uses the directory while `work` runs. */
 async function withStateDir<T>(
   { settings }: CommandContext,
@@ -162,7 +152,7 @@ async function withVolume<T>(
   name: string,
   work: (parts: VolumeWork) => Promise<T>,
 ): Promise<T> {
-  const volume = findVolume(context.settings.volumes, name);
+  const volume = configuredVolume(context.settings, name);
   return withStateDir(context, async (stateDir, held) => {
     const stores = new Stores({ settings: context.settings, clock, log: context.log });
     try {
@@ -185,7 +175,7 @@ function ask(
 }
 
 async function isServed(context: CommandContext, name: string): Promise<boolean> {
-  findVolume(context.settings.volumes, name);
+  configuredVolume(context.settings, name);
   const status = (await ask(context, 'GET', '/v1/status')) as ApplianceStatus | null;
   return status?.volumes.some((volume) => volume.name === name) ?? false;
 }

@@ -245,7 +245,10 @@ export class Appliance {
   }
 }
 
-/** Runs an appliance until it is told to stop, or has nothing left to serve. Returns the exit code. */
+/**
+ * Runs an appliance until it is told to stop. Rejects with FENCED when it has nothing left to serve, with CANCELLED where
+ * requests were cut off, and with what kept it from starting.
+ */
 export async function runAppliance(appliance: Appliance, options: ServeOptions, hurry: AbortSignal): Promise<void> {
   const { stop, takeOver } = options;
   try {

@@ -1,8 +1,6 @@
 /** What every verb does around its action: read the configuration, open the log, heed signals, print the answer. */
 import type { Command } from 'commander';
 import { type LoadedSettings, loadSettings } from '../config/load-settings.ts';
-import type { Settings, VolumeSettings } from '../config/settings.ts';
-import { StorageError } from '../lib/errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import type { CommandContext } from './actions.ts';
 import { EXIT_OK } from './exit-code.ts';
@@ -79,15 +77,4 @@ export async function withContext(
     interrupt.release();
     await log.close();
   }
-}
-
-/** Rejects with NOT_FOUND, and the names that there are. */
-export function configuredVolume(settings: Settings, name: string): VolumeSettings {
-  const volume = settings.volumes[name];
-  if (volume !== undefined) return volume;
-  const names = Object.keys(settings.volumes).join(', ');
-  throw new StorageError(
-    'NOT_FOUND',
-    `volume "${name}" is not configured (${names === '' ? 'none is' : `configured: ${names}`})`,
-  );
 }

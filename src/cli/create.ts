@@ -1,8 +1,9 @@
 /** `bucketdisk create`: makes a configured volume in its bucket. */
 import type { Command } from 'commander';
+import { configuredVolume } from '../config/configured-volume.ts';
 import { approximateSize, formatSize } from '../lib/units.ts';
 import type { VolumeDescription } from './actions.ts';
-import { answer, configuredVolume, type Frame } from './command-frame.ts';
+import { answer, type Frame } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
 
 export function addCreate(program: Command, frame: Frame): void {

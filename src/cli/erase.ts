@@ -1,9 +1,10 @@
 /** `bucketdisk erase`: deletes a volume, once somebody has said its name twice. */
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
+import { configuredVolume } from '../config/configured-volume.ts';
 import { StorageError } from '../lib/errors.ts';
 import type { CommandContext } from './actions.ts';
-import { answer, configuredVolume, type Frame } from './command-frame.ts';
+import { answer, type Frame } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
 import type { Host } from './host.ts';
 import { ProgressPrinter } from './progress.ts';

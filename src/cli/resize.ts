@@ -1,8 +1,9 @@
 /** `bucketdisk resize`: makes a volume larger, or with --force smaller. */
 import type { Command } from 'commander';
+import { configuredVolume } from '../config/configured-volume.ts';
 import { formatSize, parseSize } from '../lib/units.ts';
 import type { CommandContext, ResizeOutcome } from './actions.ts';
-import { answer, configuredVolume, type Frame } from './command-frame.ts';
+import { answer, type Frame } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
 
 export function addResize(program: Command, frame: Frame): void {

@@ -1,6 +1,7 @@
 /** `bucketdisk serve`: runs the appliance until it is told to stop. */
 import type { Command } from 'commander';
-import { collect, configuredVolume, type Frame, withContext } from './command-frame.ts';
+import { configuredVolume } from '../config/configured-volume.ts';
+import { collect, type Frame, withContext } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
 
 export function addServe(program: Command, frame: Frame): void {
