@@ -266,6 +266,16 @@ describe('the setup of S3ObjectStore', () => {
       assert.equal(await store.head('key'), null);
     });
 
+    it('refuses a file without a certificate, which TLS would pass over', async (t) => {
+      const server = await start(t);
+      const caFile = join(directory, 'not-a-certificate.pem');
+      await writeFile(caFile, 'text\n');
+      assert.throws(() => openOn(t, server, { caFile }), {
+        code: 'INVALID',
+        message: /store\.caFile.* no certificate/,
+      });
+    });
+
     it('refuses a certificate it does not know, and says what to do', async (t) => {
       const { server } = await startTls(t);
       await assert.rejects(openOn(t, server).get('key'), (error) => {
