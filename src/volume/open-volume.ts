@@ -82,7 +82,12 @@ export async function holdVolume(
   const { prefix, sharedDisk } = volume;
   const claims = makeClaims({ store, prefix, sharedDisk, claimant, conditionalPuts, durationMs, takeOver, clock, log });
   const hold = new Hold({ claims, durationMs, clock, log, onLost });
-  await hold.acquire(signal);
+  try {
+    await hold.acquire(signal);
+  } catch (error) {
+    if (!isStorageError(error, 'HELD')) throw error;
+    throw new StorageError('HELD', `cannot take volume ${volume.name}: ${error.message}`, { cause: error });
+  }
   return hold;
 }
 

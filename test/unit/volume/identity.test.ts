@@ -259,6 +259,10 @@ describe('opening one of ours', () => {
       code: 'INVALID',
       message: /is 256KiB, but the configuration says 512KiB.*"bucketdisk resize vol 512KiB".*volumes\.vol\.size/,
     });
+    await assert.rejects(open({ sizeBytes: 32 * BLOCK }), {
+      code: 'INVALID',
+      message: /says 128KiB\. Correct volumes\.vol\.size; to really make it smaller/,
+    });
     await assert.rejects(open({ blockSizeBytes: 512 }), {
       code: 'INVALID',
       message: /blocks of 4KiB, but the configuration says 512.*cannot be changed: correct volumes\.vol\.blockSize/,
