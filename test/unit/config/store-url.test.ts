@@ -9,14 +9,14 @@ describe('store urls', () => {
       ['s3://bucket', 's3://bucket'],
       ['s3://bucket/', 's3://bucket'],
       ['s3://bucket/a/b/', 's3://bucket/a/b'],
-      ['file:data/bucket', 'file:///home/me/data/bucket'],
-      ['file:./data/../x', 'file:///home/me/x'],
+      ['file:data/bucket', 'file:///srv/me/data/bucket'],
+      ['file:./data/../x', 'file:///srv/me/x'],
       ['file:/srv/x', 'file:///srv/x'],
       ['file:///srv/a%20b', 'file:///srv/a%20b'],
-      ['file:a b', 'file:///home/me/a%20b'],
+      ['file:a b', 'file:///srv/me/a%20b'],
       ['memory:', 'memory:'],
     ] as const;
-    for (const [given, expected] of cases) assert.equal(formatStoreUrl(parseStoreUrl(given, '/home/me')), expected);
+    for (const [given, expected] of cases) assert.equal(formatStoreUrl(parseStoreUrl(given, '/srv/me')), expected);
   });
 
   it('give each volume its prefix', () => {
