@@ -22,7 +22,7 @@ import { SECTOR_BYTES } from './support/sectors.ts';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-const ROUNDS = Number(process.env.DURABILITY_ROUNDS ?? 2);
+const ROUNDS = Number(process.env.DURABILITY_ROUNDS ?? 1);
 const SEED = Number(process.env.DURABILITY_SEED ?? Date.now() % 1_000_000);
 const THOROUGH = process.env.DURABILITY_ROUNDS !== undefined;
 const TIMEOUT_MS = 120_000 + ROUNDS * 15_000;
