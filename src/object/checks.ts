@@ -14,6 +14,11 @@ export function checkNotAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new StorageError('CANCELLED', 'the request was cancelled', { cause: signal.reason });
 }
 
+/** @throws StorageError CANCELLED where the caller no longer wants the write to be made */
+export function checkMayStart({ mayStart }: Pick<RequestOptions, 'mayStart'>): void {
+  if (mayStart?.() === false) throw new StorageError('CANCELLED', 'called off right before it was sent');
+}
+
 /** @throws StorageError INVALID or CANCELLED */
 export function checkGet(key: string, options: GetOptions): void {
   checkNotAborted(options.signal);

@@ -1,6 +1,14 @@
 /** A bucket in memory: for tests, and the plainest statement of what an ObjectStore does. */
 import { StorageError } from '../lib/errors.ts';
-import { checkDelete, checkGet, checkNotAborted, checkPut, checkRangeInside, LIST_PAGE_KEYS_MAX } from './checks.ts';
+import {
+  checkDelete,
+  checkGet,
+  checkMayStart,
+  checkNotAborted,
+  checkPut,
+  checkRangeInside,
+  LIST_PAGE_KEYS_MAX,
+} from './checks.ts';
 import { compareKeys } from './keys.ts';
 import type {
   GetOptions,
@@ -46,6 +54,7 @@ export class MemoryObjectStore implements ObjectStore {
 
   async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
     checkPut(key, options);
+    checkMayStart(options);
     const current = this.#objects.get(key);
     if (options.ifNoneMatch === '*' && current !== undefined) {
       throw new StorageError('CONFLICT', `the object ${key} exists already`);
@@ -70,6 +79,7 @@ export class MemoryObjectStore implements ObjectStore {
 
   async delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {
     checkDelete(keys, options);
+    checkMayStart(options);
     for (const key of keys) this.#objects.delete(key);
   }
 

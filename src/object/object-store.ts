@@ -42,6 +42,11 @@ export interface ByteRange {
 
 export interface RequestOptions {
   readonly signal?: AbortSignal;
+  /**
+   * Asked by a write as late as can be, with nothing but the sending left to do. False: it rejects with CANCELLED, and
+   * nothing has happened. A signal cannot do that: a process that was stopped runs on before its timers go off.
+   */
+  readonly mayStart?: () => boolean;
 }
 
 export interface GetOptions extends RequestOptions {

@@ -14,7 +14,8 @@ import type {
 
 /**
  * Stands below whatever keeps a write back: a pause between attempts, a queue, a limit on bytes. The permission may end
- * while it waits there, and on a machine that was suspended no timer has told so yet. Rejects with CANCELLED then.
+ * while it waits there, and on a machine that was suspended no timer has told so yet. Rejects with CANCELLED then. The
+ * bucket asks once more when the request is signed and ready.
  */
 export class GatedObjectStore implements ObjectStore {
   readonly #inner: ObjectStore;
@@ -43,12 +44,12 @@ export class GatedObjectStore implements ObjectStore {
 
   async put(key: string, body: Buffer, options?: PutOptions): Promise<PutResult> {
     this.#check();
-    return this.#inner.put(key, body, options);
+    return this.#inner.put(key, body, { ...options, mayStart: this.#mayWrite });
   }
 
   async delete(keys: readonly string[], options?: RequestOptions): Promise<void> {
     this.#check();
-    return this.#inner.delete(keys, options);
+    return this.#inner.delete(keys, { ...options, mayStart: this.#mayWrite });
   }
 
   list(prefix: string, options?: ListOptions): AsyncIterable<readonly ListedObject[]> {

@@ -69,7 +69,7 @@ export class FileObjectStore implements ObjectStore {
     checkDelete(keys, options);
     if (keys.length === 0) return;
     try {
-      await (await this.#openWriter()).delete(keys, options.signal);
+      await (await this.#openWriter()).delete(keys, options);
     } catch (cause) {
       throw fromFsError(`deleting ${keys.length} objects in ${this.description}`, cause);
     }

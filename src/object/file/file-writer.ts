@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { isStorageError, StorageError } from '../../lib/errors.ts';
 import { ProcessLock } from '../../lib/process-lock.ts';
-import { checkNotAborted } from '../checks.ts';
-import type { PutOptions, PutResult } from '../object-store.ts';
+import { checkMayStart, checkNotAborted } from '../checks.ts';
+import type { PutOptions, PutResult, RequestOptions } from '../object-store.ts';
 import type { BucketDirectory } from './bucket-directory.ts';
 import { DirectorySync } from './directory-sync.ts';
 import { errnoOf } from './fs-errors.ts';
@@ -58,6 +58,7 @@ export class FileWriter {
       const directory = await this.#ensureDirectory(path);
       const target = join(directory, path.file);
       await this.#runLocked(() => {
+        checkMayStart(options);
         checkCondition(target, key, options);
         renameSync(temp, target);
       }, options.signal);
@@ -75,14 +76,17 @@ export class FileWriter {
    * Under the lock the files are only moved out of the bucket: taking a large file apart can block for a millisecond,
    * and is done afterwards on the thread pool.
    */
-  async delete(keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
+  async delete(keys: readonly string[], options: RequestOptions): Promise<void> {
     const directories = new Set<string>();
     const removed: string[] = [];
     try {
       for (let i = 0; i < keys.length; i += DELETE_KEYS_PER_TURN) {
         if (i > 0) await nextTurn();
         const paths = keys.slice(i, i + DELETE_KEYS_PER_TURN).map(keyToPath);
-        await this.#runLocked(() => this.#moveOut(paths, directories, removed), signal);
+        await this.#runLocked(() => {
+          checkMayStart(options);
+          this.#moveOut(paths, directories, removed);
+        }, options.signal);
       }
       // Also where nothing was there to move: an earlier attempt may have done it and failed before its sync.
       await Promise.all([...directories].map((directory) => this.#syncIfPresent(directory)));

@@ -9,6 +9,7 @@ import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { StorageError } from '../../lib/errors.ts';
 import { systemReason } from '../../lib/system-reason.ts';
+import { checkMayStart } from '../checks.ts';
 import { ForeignAnswer } from './s3-errors.ts';
 import type { S3StoreOptions } from './s3-options.ts';
 
@@ -56,10 +57,27 @@ function credentialsOf({ credentials, profile, anonymous }: S3StoreOptions): Par
   return profile === null ? {} : { profile };
 }
 
+/** What a request of ours is sent with: the SDK hands it on to the handler. */
+export interface SendOptions {
+  readonly abortSignal: AbortSignal;
+  readonly mayStart?: (() => boolean) | undefined;
+}
+
+/** Asks whether the request may still be sent once it has been hashed and signed, which takes most of its time. */
+class AskingHttpHandler extends NodeHttpHandler {
+  override async handle(
+    ...[request, options]: Parameters<NodeHttpHandler['handle']>
+  ): ReturnType<NodeHttpHandler['handle']> {
+    const { mayStart } = (options ?? {}) as Partial<SendOptions>;
+    checkMayStart(mayStart === undefined ? {} : { mayStart });
+    return super.handle(request, options);
+  }
+}
+
 function requestHandler(options: S3StoreOptions): NodeHttpHandler {
   const agent = { keepAlive: true, maxSockets: options.concurrency, maxFreeSockets: options.concurrency };
   const ca = options.caFile === null ? {} : { ca: [...getCACertificates('default'), readCaFile(options.caFile)] };
-  return new NodeHttpHandler({
+  return new AskingHttpHandler({
     httpAgent: new HttpAgent(agent),
     httpsAgent: new HttpsAgent({ ...agent, ...ca, rejectUnauthorized: !options.insecure }),
     connectionTimeout: options.connectTimeoutMs,

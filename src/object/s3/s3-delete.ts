@@ -2,13 +2,14 @@
 import { DeleteObjectCommand, DeleteObjectsCommand, type S3Client } from '@aws-sdk/client-s3';
 import { StorageError } from '../../lib/errors.ts';
 import { settleAll } from '../../lib/settle.ts';
+import type { SendOptions } from './s3-client.ts';
 import { fromS3Code, s3CodeOf, statusOf } from './s3-errors.ts';
 
 /** Single deletes under way at once where the server has no DeleteObjects. */
 const SINGLE_DELETES_AT_ONCE = 8;
 
 /** Makes one request under its own time limit, with its errors mapped. */
-export type Attempt = <T>(verb: string, work: (abortSignal: AbortSignal, what: string) => Promise<T>) => Promise<T>;
+export type Attempt = <T>(verb: string, work: (send: SendOptions, what: string) => Promise<T>) => Promise<T>;
 
 export class S3Deletes {
   readonly #client: S3Client;
@@ -35,11 +36,11 @@ export class S3Deletes {
   /** False where the server does not know how. */
   #deleteTogether(keys: readonly string[], attempt: Attempt): Promise<boolean> {
     const Objects = [...new Set(keys)].map((Key) => ({ Key }));
-    return attempt(`deleting ${keys.length} objects`, async (abortSignal, what) => {
+    return attempt(`deleting ${keys.length} objects`, async (send, what) => {
       try {
         // Not quietly: an answer without errors may as well be one cut short, or somebody else's.
         const command = new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects, Quiet: false } });
-        const { Deleted = [], Errors = [] } = await this.#client.send(command, { abortSignal });
+        const { Deleted = [], Errors = [] } = await this.#client.send(command, send);
         const failed = Errors.filter(({ Code }) => Code !== 'NoSuchKey');
         const [first] = failed;
         if (first !== undefined) {
@@ -68,7 +69,7 @@ export class S3Deletes {
       for (const Key of rest) {
         if (failed) return;
         try {
-          await attempt(`deleting the object ${Key}`, (abortSignal) => this.#deleteOne(Key, abortSignal));
+          await attempt(`deleting the object ${Key}`, (send) => this.#deleteOne(Key, send));
         } catch (error) {
           failed = true;
           throw error;
@@ -78,9 +79,9 @@ export class S3Deletes {
     await settleAll(Array.from({ length: Math.min(SINGLE_DELETES_AT_ONCE, keys.length) }, worker));
   }
 
-  async #deleteOne(Key: string, abortSignal: AbortSignal): Promise<void> {
+  async #deleteOne(Key: string, send: SendOptions): Promise<void> {
     try {
-      await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key }), { abortSignal });
+      await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key }), send);
     } catch (error) {
       if (s3CodeOf(error) !== 'NoSuchKey') throw error;
     }

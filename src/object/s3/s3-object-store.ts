@@ -20,7 +20,7 @@ import type {
   RequestOptions,
 } from '../object-store.ts';
 import { attempt } from './s3-attempt.ts';
-import { createS3Client } from './s3-client.ts';
+import { createS3Client, type SendOptions } from './s3-client.ts';
 import { S3Deletes } from './s3-delete.ts';
 import { s3CodeOf, statusOf, toStorageError } from './s3-errors.ts';
 import { S3ListingCheck } from './s3-listing.ts';
@@ -65,14 +65,18 @@ export class S3ObjectStore implements ObjectStore {
   async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
     checkPut(key, options);
     return this.#attempt(`writing the object ${key}`, false, options.signal, async (signal, what) => {
-      const header = await this.#put(this.#putInput(key, body, options), options, what, signal);
+      const send = { abortSignal: signal, mayStart: options.mayStart };
+      const header = await this.#put(this.#putInput(key, body, options), options, what, send);
       return { etag: etagOf(header, what) };
     });
   }
 
   async delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {
     checkDelete(keys, options);
-    await this.#deletes.delete(keys, (verb, work) => this.#attempt(verb, false, options.signal, work));
+    const { mayStart } = options;
+    await this.#deletes.delete(keys, (verb, work) =>
+      this.#attempt(verb, false, options.signal, (abortSignal, what) => work({ abortSignal, mayStart }, what)),
+    );
   }
 
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<readonly ListedObject[]> {
@@ -151,14 +155,14 @@ export class S3ObjectStore implements ObjectStore {
     input: PutObjectCommandInput,
     { ifMatch }: PutOptions,
     what: string,
-    abortSignal: AbortSignal,
+    send: SendOptions,
   ): Promise<string | undefined> {
-    if (ifMatch === undefined) return (await this.#client.send(new PutObjectCommand(input), { abortSignal })).ETag;
+    if (ifMatch === undefined) return (await this.#client.send(new PutObjectCommand(input), send)).ETag;
     const forms = this.#quotesIfMatch === undefined ? [false, true] : [this.#quotesIfMatch];
     for (const quoted of forms) {
       try {
         const command = new PutObjectCommand({ ...input, IfMatch: quoted ? `"${ifMatch}"` : ifMatch });
-        const { ETag } = await this.#client.send(command, { abortSignal });
+        const { ETag } = await this.#client.send(command, send);
         this.#quotesIfMatch = quoted;
         return ETag;
       } catch (error) {

@@ -378,6 +378,27 @@ export function objectStoreSuite(
       assert.deepEqual(await listKeys(store, prefix), []);
     });
 
+    check('makes no write that is called off at the last moment', async () => {
+      const [kept, never, other] = [`${fresh()}kept`, `${fresh()}never`, `${fresh()}other`];
+      await store.put(kept, Buffer.from('x'));
+      let asked = 0;
+      const mayStart = (): boolean => {
+        asked += 1;
+        return false;
+      };
+      await assert.rejects(store.put(never, Buffer.from('y'), { mayStart }), rejectsWith('CANCELLED'));
+      await assert.rejects(store.put(kept, Buffer.from('y'), { mayStart }), rejectsWith('CANCELLED'));
+      await assert.rejects(store.delete([kept], { mayStart }), rejectsWith('CANCELLED'));
+      await assert.rejects(store.delete([kept, other], { mayStart }), rejectsWith('CANCELLED'));
+      assert.equal(asked, 4);
+      assert.equal(await store.get(never), null);
+      assert.equal((await store.get(kept))?.body.toString(), 'x');
+      await store.put(never, Buffer.from('y'), { mayStart: () => true });
+      await store.delete([kept, other], { mayStart: () => true });
+      assert.equal(await store.get(kept), null);
+      assert.equal((await store.get(never))?.body.toString(), 'y');
+    });
+
     check('does nothing for a signal that has aborted', async () => {
       const key = `${fresh()}object`;
       const signal = AbortSignal.abort();
