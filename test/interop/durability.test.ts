@@ -12,6 +12,7 @@ import { Random } from '../conformance/lease/random.ts';
 import { type Appliance, startAppliance } from '../support/appliance.ts';
 import { startProcess } from '../support/run-command.ts';
 import { cutBody, type FaultMatch, late, lateAnswer, lostAnswer, refuse, status } from '../support/s3-server/faults.ts';
+import type { RequestRecord } from '../support/s3-server/request-log.ts';
 import type { S3Server } from '../support/s3-server/s3-server.ts';
 import { tempDir } from '../support/temp.ts';
 import { fileBucket, s3Bucket } from './support/buckets.ts';
@@ -359,13 +360,16 @@ async function takeOverFromFrozen(rig: Rig, first: Appliance): Promise<TakenOver
   await rig.verify(second);
   await rig.startLoad(second, 2);
   await delay(rig.random.int(0, 500));
+  const ofFirst = ({ method, headers }: RequestRecord): boolean =>
+    WRITING.includes(method) && !headers.host?.startsWith('localhost');
+  // Half sent when it was frozen: the kernel sends the rest without asking anybody.
+  const halfSent = server.requests.filter((request) => request.status === 0 && ofFirst(request));
   server.clearRequests();
   first.process.signal('SIGCONT');
   const { code, stderr } = await first.exited;
   assert.equal(code, 11, stderr);
   await Promise.all(frozen.map(({ ended }) => ended));
-  const written = server.requests
-    .filter(({ method, headers }) => WRITING.includes(method) && !headers.host?.startsWith('localhost'))
+  const written = [...halfSent, ...server.requests.filter(ofFirst)]
     .map(({ key }) => key)
     .filter((key) => key === null || /[0-9a-f]{8}$/.test(key));
   return { second, written };
