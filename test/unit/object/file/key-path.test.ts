@@ -37,9 +37,9 @@ describe('paths of keys', () => {
         const { directories, file } = keyToPath(key);
         const names = [...directories, file];
         for (const name of names) assert.match(name, /^(?!\.)[a-z0-9_.%=+-]{1,143}$/);
-        const path = join('/root', ...names);
+        const path = join('/bucket', ...names);
         assert.equal(path, normalize(path));
-        assert.ok(path.startsWith('/root/') && !path.startsWith('/root/.'));
+        assert.ok(path.startsWith('/bucket/') && !path.startsWith('/bucket/.'));
         assert.ok(path.length < 3200);
       }),
       { numRuns: 2000 },
