@@ -29,7 +29,10 @@ export interface DiskFile {
   /** Sets the size; a part that is added reads as zeros. */
   truncate(sizeBytes: number): void;
 
-  /** Makes the file `sizeBytes` long with its space set aside, so that no later write inside it meets a full disk. */
+  /**
+   * Makes the file `sizeBytes` long with its space set aside, so that no later write inside it meets a full disk. What is
+   * there stays, and where the space is not to be had, so does the size. No other call on the file may be under way.
+   */
   reserve(sizeBytes: number): Promise<void>;
 
   /** Never throws. No call may be under way or follow. */

@@ -1,7 +1,8 @@
 /** The directory an appliance keeps its own state in: who it is, and that it runs only once. */
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeDirectory } from './disk/make-directory.ts';
 import { StorageError } from './errors.ts';
 import { ProcessLock } from './process-lock.ts';
 import { systemReason } from './system-reason.ts';
@@ -81,23 +82,6 @@ function bootId(): string {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   } catch {
     return randomUUID();
-  }
-}
-
-/**
- * With those above it. Not by mkdir's own `recursive`, which tries for ever where a directory that exists says of
- * what is to be made in it that there is no such place, as those below /proc do.
- */
-function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST' && statSync(path).isDirectory()) return;
-    const parent = dirname(path);
-    if (code !== 'ENOENT' || existsSync(parent)) throw error;
-    makeDirectory(parent);
-    makeDirectory(path);
   }
 }
 

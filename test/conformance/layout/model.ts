@@ -10,8 +10,9 @@ import { MemoryObjectStore } from '../../../src/object/memory.ts';
 import type { BlockDevice } from '../../../src/volume/block-device.ts';
 import { openFence } from '../../../src/volume/fence.ts';
 import { WriteThroughDevice } from '../../../src/volume/write-through-device.ts';
+import { Random } from '../../support/random.ts';
 import { BlockModel, type ClaimedHole, type Outcome } from './block-model.ts';
-import { ChaosStore, Random, Scheduler } from './chaos-store.ts';
+import { ChaosStore, Scheduler } from './chaos-store.ts';
 import { type BlocksVariant, openBlocks, PREFIX } from './variants.ts';
 
 /** What a run is made of; all of it follows from the seed. */
