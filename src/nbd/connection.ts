@@ -3,14 +3,16 @@ import type { Socket } from 'node:net';
 import { describeError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
-import type { ExportTable } from './exports.ts';
+import type { ClientIdentity, ExportTable } from './exports.ts';
+import type { HandshakeTls } from './handshake.ts';
 import { InFlightBudget, type SharedBudget } from './in-flight-budget.ts';
 import type { NbdLimits } from './limits.ts';
 import type { MetaContext } from './meta-context.ts';
 import type { PayloadPool } from './payload-pool.ts';
 import { ReplyQueue, type SlabPool } from './reply-queue.ts';
 import { Session } from './session.ts';
-import { readInto, type SocketReader } from './socket-reader.ts';
+import { readByEvents, readInto, type SocketReader } from './socket-reader.ts';
+import type { SecuredPeer, TlsAcceptor } from './tls/tls-acceptor.ts';
 
 /** What the connections of a server have in common. */
 export interface ConnectionShared {
@@ -22,6 +24,20 @@ export interface ConnectionShared {
   readonly payloads: PayloadPool;
   /** Every connection receives into it, as what it holds is dealt with before the next read of any of them. */
   readonly receiveBuffer: Buffer;
+  /** Null where TLS is not to be had. */
+  readonly tls: TlsAcceptor | null;
+}
+
+/** A client that has just come. */
+export interface Accepted {
+  readonly id: number;
+  /** Accepted with `pauseOnConnect`. */
+  readonly socket: Socket;
+  /** `host:port`, or `unix:path`. */
+  readonly peer: string;
+  /** Who it is by the way it has come. */
+  readonly client: ClientIdentity;
+  readonly tls: Exclude<HandshakeTls, 'on'>;
 }
 
 /** What is known of a connection, for people. */
@@ -29,8 +45,11 @@ export interface ConnectionStatus {
   readonly id: number;
   /** `host:port`, or `unix:path`. */
   readonly peer: string;
+  readonly client: ClientIdentity;
   /** Null until the client has chosen one. */
   readonly export: string | null;
+  /** Whether the client may only read. Null until it has chosen an export. */
+  readonly readOnly: boolean | null;
   readonly since: Date;
   readonly bytesReceived: number;
   readonly bytesSent: number;
@@ -63,7 +82,10 @@ export class Connection implements SocketReader {
   readonly #budget: InFlightBudget;
   readonly #replies: ReplyQueue;
   readonly #session: Session;
-  readonly #socket: Socket;
+  /** The one that was accepted. Its end is the connection's, also where another is on top of it. */
+  readonly #transport: Socket;
+  /** What is read and written: the transport, or TLS over it. */
+  #socket: Socket;
   readonly #shortReceiveBuffer: Buffer;
   readonly #handshakeTimer: NodeJS.Timeout;
   #lingerTimer: NodeJS.Timeout | undefined;
@@ -75,6 +97,8 @@ export class Connection implements SocketReader {
   #largePayloads = false;
   #turnScheduled = false;
   #writing = false;
+  /** The TLS handshake is under way. */
+  #securing = false;
   #inputEnded = false;
   #retiring = false;
   #ending = false;
@@ -85,9 +109,7 @@ export class Connection implements SocketReader {
   #lastCheck = { requests: 0, bytesReceived: 0, bytesSent: 0, midPayload: false, unsent: false };
 
   constructor(
-    id: number,
-    accepted: Socket,
-    peer: string,
+    { id, socket, peer, client, tls }: Accepted,
     shared: ConnectionShared,
     log: Log,
     onClosed: (connection: Connection) => void,
@@ -104,25 +126,26 @@ export class Connection implements SocketReader {
     this.#session = new Session({
       exports: shared.exports,
       contexts: shared.contexts,
+      client,
+      tls,
       limits,
       replies: this.#replies,
       budget: this.#budget,
       payloads: shared.payloads,
       onNegotiated: (negotiated) => {
         clearTimeout(this.#handshakeTimer);
-        this.#log.info('client attached', { export: negotiated.export.name });
+        const { tls: protocol, names } = this.#session.client;
+        const { readOnly } = negotiated.geometry;
+        this.#log.info('client attached', { export: negotiated.export.name, readOnly, tls: protocol, client: names });
       },
       onProgress: () => this.#scheduleTurn(),
       log: this.#log,
     });
     this.#handshakeTimer = setTimeout(() => this.destroy('the handshake took too long'), limits.handshakeTimeoutMs);
-    this.#socket = readInto(accepted, this);
-    this.#socket.on('end', () => this.#onEnd());
-    this.#socket.on('error', (error) => {
-      this.#log.debug('the connection broke', { error: describeError(error) });
-      this.destroy('');
-    });
-    this.#socket.on('close', () => this.#onClose());
+    this.#transport = readInto(socket, this);
+    this.#socket = this.#transport;
+    this.#heed(this.#transport);
+    this.#transport.on('close', () => this.#onClose());
     this.#flush();
     this.#socket.resume();
   }
@@ -136,7 +159,9 @@ export class Connection implements SocketReader {
     return {
       id: this.id,
       peer: this.#peer,
+      client: this.#session.client,
       export: this.#session.negotiated?.export.name ?? null,
+      readOnly: this.#session.negotiated?.geometry.readOnly ?? null,
       since: this.#since,
       bytesReceived: this.#bytesReceived,
       bytesSent: this.#bytesSent,
@@ -165,6 +190,7 @@ export class Connection implements SocketReader {
     this.#destroyed = true;
     this.#closeReason = reason;
     this.#socket.destroy();
+    this.#transport.destroy();
   }
 
   /** Called at intervals of the stall timeout: gives up a peer that is not getting on. */
@@ -212,7 +238,8 @@ export class Connection implements SocketReader {
     } catch (error) {
       this.#broken(error);
     }
-    return this.#parked === undefined && !this.#destroyed;
+    // What comes after STARTTLS stays in the kernel, for TLS to read.
+    return this.#parked === undefined && !this.#destroyed && !this.#session.startsTls;
   }
 
   #feed(bytes: Buffer, length: number, owned: boolean): void {
@@ -267,7 +294,11 @@ export class Connection implements SocketReader {
   }
 
   #flush(): void {
-    if (this.#writing || this.#destroyed || this.#replies.queuedBytes === 0) return;
+    if (this.#writing || this.#destroyed) return;
+    if (this.#replies.queuedBytes === 0) {
+      if (this.#session.startsTls) this.#startTls();
+      return;
+    }
     const pieces = this.#replies.nextBatch(WRITE_BYTES_MAX);
     const last = pieces.pop();
     if (last === undefined) return;
@@ -293,6 +324,38 @@ export class Connection implements SocketReader {
     this.#turn();
   };
 
+  /** The reply to STARTTLS has been sent, and nothing else is under way in either direction. */
+  #startTls(): void {
+    const { tls } = this.#shared;
+    if (this.#securing) return;
+    if (tls === null) throw new Error('TLS was offered, and there is none');
+    this.#securing = true;
+    tls.accept(this.#transport, {
+      secured: (peer) => this.#secured(peer),
+      failed: (error) => this.destroy(error.message),
+    });
+  }
+
+  #secured({ socket, protocol, names }: SecuredPeer): void {
+    if (this.#destroyed) return;
+    this.#securing = false;
+    // By the way it has come it still is who it was.
+    this.#session.secured({ tls: protocol, names: [...names, ...this.#session.client.names] });
+    this.#socket = readByEvents(socket, this);
+    this.#heed(socket);
+    this.#log.debug('the connection is encrypted', { tls: protocol, client: names });
+    socket.resume();
+    this.#endIfDone();
+  }
+
+  #heed(socket: Socket): void {
+    socket.on('end', () => this.#onEnd());
+    socket.on('error', (error) => {
+      this.#log.debug('the connection broke', { error: describeError(error) });
+      this.destroy('');
+    });
+  }
+
   #onEnd(): void {
     this.#inputEnded = true;
     this.#endIfDone();
@@ -307,12 +370,15 @@ export class Connection implements SocketReader {
     if (!settled || this.#parked !== undefined || this.#replies.queuedBytes > 0) return;
     this.#ending = true;
     this.#closeReason = session.endReason;
-    this.#socket.end();
+    // In the midst of its handshake TLS has nothing to say goodbye with.
+    if (this.#securing) this.destroy(this.#closeReason);
+    else this.#socket.end();
     this.#lingerTimer = setTimeout(() => this.destroy(this.#closeReason), LINGER_MS);
   }
 
   #onClose(): void {
     this.#destroyed = true;
+    this.#shared.tls?.forget(this.#transport);
     clearTimeout(this.#handshakeTimer);
     clearTimeout(this.#lingerTimer);
     this.#parked = undefined;

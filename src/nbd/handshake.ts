@@ -9,7 +9,7 @@ import {
   STRING_BYTES_MAX,
   TransmissionFlag,
 } from './constants.ts';
-import type { ExportTable, NbdExport } from './exports.ts';
+import type { ClientIdentity, ExportTable, NbdExport } from './exports.ts';
 import { type MetaContext, matchContexts } from './meta-context.ts';
 import {
   CLIENT_FLAGS_BYTES,
@@ -36,12 +36,24 @@ export interface Negotiated {
   readonly contexts: readonly MetaContext[];
 }
 
+/** `off`: not to be had. `offered`: a client may ask for it. `required`: nothing else is answered before it. `on`: it is in use. */
+export type HandshakeTls = 'off' | 'offered' | 'required' | 'on';
+
 export interface HandshakeOptions {
   readonly exports: ExportTable;
   readonly contexts: readonly MetaContext[];
+  readonly client: ClientIdentity;
+  readonly tls: HandshakeTls;
+  /** What the client answered to the greeting on this connection; undefined where it has still to be greeted. */
+  readonly greeted?: ClientFlags;
   readonly replies: ReplyQueue;
   /** No option is answered while this much output is unsent. */
   readonly unsentBytesMax: number;
+}
+
+/** The client's flags, which are sent once for a connection, before TLS. */
+export interface ClientFlags {
+  readonly noZeroes: boolean;
 }
 
 /** Option data is taken whole up to here, and skipped beyond; the longest we know have a name and a few queries. */
@@ -51,11 +63,19 @@ const OPTION_BYTES_MAX = 32 * 1024 * 1024;
 /** Of all options of a connection. */
 const HANDSHAKE_BYTES_MAX = 64 * 1024 * 1024;
 
-type State = 'client-flags' | 'option-header' | 'option-data' | 'skipped-data' | 'ended';
+const TLS_NEEDED = 'this server wants TLS first';
 
+type State = 'client-flags' | 'option-header' | 'option-data' | 'skipped-data' | 'starttls' | 'ended';
+
+/**
+ * After STARTTLS a connection gets another handshake, and this one is thrown away: so nothing that was agreed before, which
+ * anybody on the way may have changed, is believed after.
+ */
 export class Handshake {
   readonly #exports: ExportTable;
   readonly #contexts: readonly MetaContext[];
+  readonly #client: ClientIdentity;
+  readonly #tls: HandshakeTls;
   readonly #replies: ReplyQueue;
   readonly #unsentBytesMax: number;
 
@@ -78,14 +98,30 @@ export class Handshake {
   constructor(options: HandshakeOptions) {
     this.#exports = options.exports;
     this.#contexts = options.contexts;
+    this.#client = options.client;
+    this.#tls = options.tls;
     this.#replies = options.replies;
     this.#unsentBytesMax = options.unsentBytesMax;
-    this.#replies.append(encodeGreeting());
+    if (options.greeted === undefined) {
+      this.#replies.append(encodeGreeting());
+    } else {
+      this.#noZeroes = options.greeted.noZeroes;
+      this.#expect('option-header', OPTION_HEADER_BYTES);
+    }
   }
 
   /** Set once the client has chosen an export: what follows is the transmission phase. */
   get negotiated(): Negotiated | undefined {
     return this.#negotiated;
+  }
+
+  /** True once STARTTLS has been acknowledged: what comes after the reply is TLS, and nothing of it is for this handshake. */
+  get startsTls(): boolean {
+    return this.#state === 'starttls';
+  }
+
+  get clientFlags(): ClientFlags {
+    return { noZeroes: this.#noZeroes };
   }
 
   /** True once nothing more is read: the connection is to be closed after what was answered. */
@@ -110,6 +146,7 @@ export class Handshake {
   feed(bytes: Buffer, start: number, end: number): number {
     let at = start;
     while (at < end && this.#state !== 'ended') {
+      if (this.#state === 'starttls') break;
       if (this.#state === 'skipped-data') {
         const skipped = Math.min(this.#skipBytes, end - at);
         at += skipped;
@@ -124,7 +161,14 @@ export class Handshake {
       at += taken;
       if (this.#messageBytes === this.#message.length) this.#messageComplete();
     }
+    if (this.#state === 'starttls') this.#startTls(at < end);
     return at;
+  }
+
+  /** A client waits for our reply before it sends more. What has come by now is not from it, or it is in disorder. */
+  #startTls(moreCame: boolean): void {
+    if (moreCame) this.#end('something came between STARTTLS and the TLS handshake');
+    else this.#reply(OptionReply.ACK);
   }
 
   #messageComplete(): void {
@@ -175,6 +219,7 @@ export class Handshake {
     if (this.#option === Option.EXPORT_NAME) this.#end('an export name that is too long');
     else if (this.#option === Option.ABORT) this.#abort();
     else if (this.#shutdown) this.#reply(OptionReply.ERR_SHUTDOWN);
+    else if (this.#needsTls()) this.#reply(OptionReply.ERR_TLS_REQD, TLS_NEEDED);
     else if (isKnown(this.#option)) this.#reply(OptionReply.ERR_TOO_BIG);
     else this.#reply(OptionReply.ERR_UNSUP);
   }
@@ -190,6 +235,11 @@ export class Handshake {
       else this.#reply(OptionReply.ERR_SHUTDOWN);
       return;
     }
+    if (this.#needsTls()) {
+      if (this.#option === Option.EXPORT_NAME) this.#end('an export was asked for without TLS');
+      else this.#reply(OptionReply.ERR_TLS_REQD, TLS_NEEDED);
+      return;
+    }
     switch (this.#option) {
       case Option.EXPORT_NAME:
         this.#exportName(data);
@@ -198,7 +248,7 @@ export class Handshake {
         this.#list(data);
         break;
       case Option.STARTTLS:
-        this.#reply(OptionReply.ERR_POLICY, 'this server does not offer TLS');
+        this.#startTlsAsked(data);
         break;
       case Option.INFO:
       case Option.GO:
@@ -216,18 +266,29 @@ export class Handshake {
     }
   }
 
+  #needsTls(): boolean {
+    return this.#tls === 'required' && this.#option !== Option.STARTTLS;
+  }
+
+  #startTlsAsked(data: Buffer): void {
+    if (this.#tls === 'off') this.#reply(OptionReply.ERR_POLICY, 'this server does not offer TLS');
+    else if (this.#tls === 'on') this.#reply(OptionReply.ERR_INVALID, 'TLS is in use already');
+    else if (data.length > 0) this.#reply(OptionReply.ERR_INVALID, 'STARTTLS takes no data');
+    else this.#state = 'starttls';
+  }
+
   #abort(): void {
     this.#reply(OptionReply.ACK);
     this.#end('');
   }
 
   #exportName(data: Buffer): void {
-    const found = data.length > STRING_BYTES_MAX ? undefined : this.#exports.find(data.toString('utf8'));
+    const found = data.length > STRING_BYTES_MAX ? undefined : this.#find(data.toString('utf8'));
     if (found === undefined) {
       this.#end('an unknown export was asked for');
       return;
     }
-    const { geometry } = found.device;
+    const geometry = geometryOf(found);
     const flags = transmissionFlags(geometry, this.#structuredReplies);
     this.#replies.append(encodeExportNameReply(geometry.sizeBytes, flags, !this.#noZeroes));
     this.#choose(found, geometry);
@@ -238,7 +299,7 @@ export class Handshake {
       this.#reply(OptionReply.ERR_INVALID, 'LIST takes no data');
       return;
     }
-    for (const { name, description } of this.#exports.list()) {
+    for (const { name, description } of this.#exports.list(this.#client)) {
       this.#reply(OptionReply.SERVER, encodeServerData(name, description));
     }
     this.#reply(OptionReply.ACK);
@@ -250,12 +311,12 @@ export class Handshake {
       this.#reply(OptionReply.ERR_INVALID, 'malformed request');
       return;
     }
-    const found = this.#exports.find(request.name);
+    const found = this.#find(request.name);
     if (found === undefined) {
       this.#reply(OptionReply.ERR_UNKNOWN, 'no such export');
       return;
     }
-    const { geometry } = found.device;
+    const geometry = geometryOf(found);
     const flags = transmissionFlags(geometry, this.#structuredReplies);
     this.#reply(OptionReply.INFO, encodeInfoExport(geometry.sizeBytes, flags));
     if (request.infos.includes(Info.NAME)) this.#reply(OptionReply.INFO, encodeInfoText(Info.NAME, found.name));
@@ -292,7 +353,7 @@ export class Handshake {
       this.#reply(OptionReply.ERR_INVALID, 'malformed request');
       return;
     }
-    const found = this.#exports.find(request.name);
+    const found = this.#find(request.name);
     if (found === undefined) {
       this.#reply(OptionReply.ERR_UNKNOWN, 'no such export');
       return;
@@ -306,6 +367,10 @@ export class Handshake {
       this.#reply(OptionReply.META_CONTEXT, encodeMetaContext(selecting ? id : 0, name));
     }
     this.#reply(OptionReply.ACK);
+  }
+
+  #find(name: string): NbdExport | undefined {
+    return this.#exports.find(name, this.#client);
   }
 
   #choose(chosen: NbdExport, geometry: Geometry): void {
@@ -326,6 +391,10 @@ export class Handshake {
   #reply(type: number, data: Buffer | string = ''): void {
     this.#replies.append(encodeOptionReply(this.#option, type, data));
   }
+}
+
+function geometryOf({ device, readOnly }: NbdExport): Geometry {
+  return readOnly === true ? { ...device.geometry, readOnly } : device.geometry;
 }
 
 function transmissionFlags(geometry: Geometry, structuredReplies: boolean): number {

@@ -4,13 +4,15 @@ import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
 import { Connection, type ConnectionShared, type ConnectionStatus } from './connection.ts';
-import type { ExportTable } from './exports.ts';
+import { type ExportTable, NOBODY } from './exports.ts';
+import type { HandshakeTls } from './handshake.ts';
 import { SharedBudget } from './in-flight-budget.ts';
 import { DEFAULT_LIMITS, type NbdLimits } from './limits.ts';
 import { type ListenTarget, listen, type ServerAddress } from './listen.ts';
 import { META_CONTEXTS, type MetaContext } from './meta-context.ts';
 import { PayloadPool } from './payload-pool.ts';
 import { SlabPool } from './reply-queue.ts';
+import type { TlsAcceptor } from './tls/tls-acceptor.ts';
 
 export interface NbdServerOptions {
   readonly exports: ExportTable;
@@ -19,7 +21,15 @@ export interface NbdServerOptions {
   readonly limits?: Partial<NbdLimits>;
   /** What BLOCK_STATUS can tell; `base:allocation` where left out. */
   readonly contexts?: readonly MetaContext[];
+  /** Without it STARTTLS is refused. */
+  readonly tls?: TlsAcceptor;
 }
+
+/** Where to listen, and what its clients are to do about TLS: where nothing is said they may use it, if the server can. */
+export type NbdListenTarget = ListenTarget & { readonly tls?: Exclude<HandshakeTls, 'on'> };
+
+/** Who may open a unix socket has been let in by the system. */
+const LOCAL_CLIENT = Object.freeze({ tls: null, names: Object.freeze(['socket']) });
 
 export interface CloseOptions {
   /** How long requests under way may take; connections that are not done by then are cut. */
@@ -52,6 +62,7 @@ export class NbdServer {
       slabs: new SlabPool(SLABS_KEPT_MAX),
       payloads: new PayloadPool(Math.min(PAYLOAD_BYTES_KEPT_MAX, limits.inFlightBytesMax)),
       receiveBuffer: Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES),
+      tls: options.tls ?? null,
     };
     this.#stallTimer = setInterval(() => {
       for (const connection of this.#connections) connection.checkStall();
@@ -60,11 +71,14 @@ export class NbdServer {
   }
 
   /** May be called several times. Rejects with HELD where somebody else listens there, INVALID where nobody can, CANCELLED if it closes. */
-  async listen(target: ListenTarget): Promise<ServerAddress> {
+  async listen(target: NbdListenTarget): Promise<ServerAddress> {
+    if (target.tls === 'required' && this.#shared.tls === null) {
+      throw new StorageError('INVALID', 'TLS cannot be required where the server has none');
+    }
     // Keep-alive without a delay of ours: with one, Node gives a peer that is silent for ten seconds up, and an idle disk
     // would not survive a short outage of the network. The system's own settings bear some eleven minutes.
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true, keepAlive: true });
-    server.on('connection', (socket) => this.#accept(socket, server));
+    server.on('connection', (socket) => this.#accept(socket, target));
     const address = await listen(server, target);
     server.on('error', (error) => this.#log.error('cannot accept a connection', { error: describeError(error) }));
     if (this.#closing !== undefined) {
@@ -147,17 +161,17 @@ export class NbdServer {
     });
   }
 
-  #accept(socket: Socket, server: Server): void {
+  #accept(socket: Socket, target: NbdListenTarget): void {
     const { connectionsMax } = this.#shared.limits;
     if (this.#closing !== undefined || this.#connections.size >= connectionsMax) {
       this.#log.warn('connection refused', { connections: this.#connections.size, connectionsMax });
       socket.destroy();
       return;
     }
+    const tls = target.tls ?? (this.#shared.tls === null ? 'off' : 'offered');
+    const client = 'path' in target ? LOCAL_CLIENT : NOBODY;
     const connection = new Connection(
-      this.#nextConnectionId++,
-      socket,
-      peerName(socket, this.#listeners.get(server)),
+      { id: this.#nextConnectionId++, socket, peer: peerName(socket, target), client, tls },
       this.#shared,
       this.#log,
       (closed) => {
@@ -169,8 +183,8 @@ export class NbdServer {
   }
 }
 
-function peerName(socket: Socket, address: ServerAddress | undefined): string {
-  if (address !== undefined && 'path' in address) return `unix:${address.path}`;
+function peerName(socket: Socket, target: ListenTarget): string {
+  if ('path' in target) return `unix:${target.path}`;
   // A client that has gone by now has no address any more.
   return socket.remoteAddress === undefined ? 'unknown' : `${socket.remoteAddress}:${socket.remotePort}`;
 }

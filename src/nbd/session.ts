@@ -1,7 +1,7 @@
 /** One connection's conversation, without a socket: the handshake, then the transmission phase. */
 import type { Log } from '../lib/log.ts';
-import type { ExportTable } from './exports.ts';
-import { Handshake, type Negotiated } from './handshake.ts';
+import { type ClientIdentity, type ExportTable, NOBODY } from './exports.ts';
+import { Handshake, type HandshakeOptions, type HandshakeTls, type Negotiated } from './handshake.ts';
 import type { InFlightBudget } from './in-flight-budget.ts';
 import type { NbdLimits } from './limits.ts';
 import { META_CONTEXTS, type MetaContext } from './meta-context.ts';
@@ -13,6 +13,10 @@ export interface SessionOptions {
   readonly exports: ExportTable;
   /** What BLOCK_STATUS can tell; `base:allocation` where left out. */
   readonly contexts?: readonly MetaContext[];
+  /** Who the client is before TLS says more; nobody where left out. */
+  readonly client?: ClientIdentity;
+  /** Whether the client may, or must, have the connection encrypted first. It may not where left out. */
+  readonly tls?: Exclude<HandshakeTls, 'on'>;
   readonly limits: Pick<NbdLimits, 'inFlightRequestsMax' | 'unsentBytesMax'>;
   readonly replies: ReplyQueue;
   readonly budget: InFlightBudget;
@@ -27,22 +31,37 @@ export interface SessionOptions {
 /** Replies appear in the queue it was given; the caller sends them and feeds it what the client sends. */
 export class Session {
   readonly #options: SessionOptions;
-  readonly #handshake: Handshake;
+  #client: ClientIdentity;
+  #handshake: Handshake;
   #transmission: Transmission | undefined;
   #shutdown = false;
 
   constructor(options: SessionOptions) {
     this.#options = options;
-    this.#handshake = new Handshake({
-      exports: options.exports,
-      contexts: options.contexts ?? META_CONTEXTS,
-      replies: options.replies,
-      unsentBytesMax: options.limits.unsentBytesMax,
-    });
+    this.#client = options.client ?? NOBODY;
+    this.#handshake = this.#startHandshake({ tls: options.tls ?? 'off' });
+  }
+
+  /** Who the client is, as far as it has shown. */
+  get client(): ClientIdentity {
+    return this.#client;
   }
 
   get negotiated(): Negotiated | undefined {
     return this.#handshake.negotiated;
+  }
+
+  /** True once STARTTLS has been acknowledged: when the reply has been sent, TLS begins, and then comes `secured`. */
+  get startsTls(): boolean {
+    return this.#handshake.startsTls;
+  }
+
+  /** The connection is encrypted from here on, and this is its other end. Nothing that was agreed before holds any more. */
+  secured(client: ClientIdentity): void {
+    if (!this.startsTls) throw new Error('TLS that nobody asked for');
+    this.#client = client;
+    this.#handshake = this.#startHandshake({ tls: 'on', greeted: this.#handshake.clientFlags });
+    if (this.#shutdown) this.#handshake.shutdown();
   }
 
   get requests(): number {
@@ -117,6 +136,12 @@ export class Session {
   /** The client is gone. */
   abandon(): void {
     this.#transmission?.abandon();
+  }
+
+  #startHandshake(phase: Pick<HandshakeOptions, 'tls' | 'greeted'>): Handshake {
+    const { exports, contexts = META_CONTEXTS, replies, limits } = this.#options;
+    const { unsentBytesMax } = limits;
+    return new Handshake({ exports, contexts, client: this.#client, replies, unsentBytesMax, ...phase });
   }
 
   #startTransmission(negotiated: Negotiated): Transmission {

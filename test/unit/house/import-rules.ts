@@ -34,7 +34,7 @@ interface PureFiles {
 const PURE: readonly PureFiles[] = [
   { files: /^layout\//, may: /^$/ },
   { files: /^cache\//, may: /^node:worker_threads$/ },
-  { files: /^nbd\/(?!(server|connection|listen|socket-reader)\.ts$)/, may: /^$/ },
+  { files: /^nbd\/(?!(server|connection|listen|socket-reader)\.ts$|tls\/)/, may: /^$/ },
   { files: /^fuse\/(?!channel\.ts$)/, may: /^$/ },
 ];
 
