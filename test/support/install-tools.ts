@@ -5,13 +5,14 @@ import { findProgram, missingTools, PACKAGE_OF_TOOL, type Tool } from './tools.t
 
 const APT_TIMEOUT_MS = 10 * 60_000;
 
+const ALL = Object.keys(PACKAGE_OF_TOOL) as Tool[];
+
 /**
- * Installs what is missing where this is Debian and we are root; elsewhere the tests that need it skip. Resolves with the
- * tools that are still missing, and tells about it through `say`.
+ * Installs what is missing of `tools` where this is Debian and we are root; elsewhere the tests that need it skip. Resolves
+ * with those that are still missing, and tells about it through `say`.
  */
-export async function installTools(say: (line: string) => void): Promise<Tool[]> {
-  const all = Object.keys(PACKAGE_OF_TOOL) as Tool[];
-  const missing = missingTools(all);
+export async function installTools(say: (line: string) => void, tools: readonly Tool[] = ALL): Promise<Tool[]> {
+  const missing = missingTools(tools);
   if (missing.length === 0) return [];
   if (process.getuid?.() !== 0 || !existsSync('/etc/debian_version') || findProgram('apt-get') === null) return missing;
   const packages = [...new Set(missing.map((tool) => PACKAGE_OF_TOOL[tool]))];
@@ -22,7 +23,7 @@ export async function installTools(say: (line: string) => void): Promise<Tool[]>
     const failed = (await aptGet(['update', '-q'])) ?? (await aptGet(install));
     if (failed !== null) say(`apt-get failed: ${failed}`);
   }
-  return missingTools(all);
+  return missingTools(tools);
 }
 
 /** Null, or the end of what it printed. */

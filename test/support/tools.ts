@@ -97,10 +97,14 @@ export function reasonToSkip(missing: readonly Tool[], ci: boolean): string | nu
 
 /** True where the machine has all of them. Otherwise skips the test with the reason, in CI too: nothing can be installed. */
 export function requireFacilities(t: TestContext, facilities: readonly Facility[]): boolean {
-  const missing = facilities.map(reasonWithoutFacility).filter((reason) => reason !== null);
-  if (missing.length === 0) return true;
-  t.skip(missing.join('; '));
-  return false;
+  const missing = reasonsWithout(facilities);
+  if (missing.length > 0) t.skip(missing.join('; '));
+  return missing.length === 0;
+}
+
+/** What the machine lacks of them, a reason each. */
+export function reasonsWithout(facilities: readonly Facility[]): string[] {
+  return facilities.map(reasonWithoutFacility).filter((reason) => reason !== null);
 }
 
 function reasonWithoutFacility(facility: Facility): string | null {

@@ -47,7 +47,8 @@ export async function cephBucket(lifetime: Lifetime, gateway: CephGateway): Prom
   return s3BucketAt(lifetime, gateway, await gateway.createBucket('interop'));
 }
 
-function s3BucketAt(lifetime: Lifetime, address: S3Address, bucket: string): TestS3Bucket {
+/** A bucket that is there on a server. */
+export function s3BucketAt(lifetime: Lifetime, address: S3Address, bucket: string): TestS3Bucket {
   const store = new S3ObjectStore(s3OptionsFor(address, bucket));
   onEnd(lifetime, () => store.close());
   const { endpoint, region, accessKeyId, secretAccessKey } = address;
