@@ -196,6 +196,7 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
       pid: null,
       uptimeMs: null,
       nbd: [],
+      tls: null,
       connections: [],
       store: stores.status(),
       volumes,

@@ -6,15 +6,17 @@ import type { Clock } from './lib/clock.ts';
 import { withDeadline } from './lib/deadline.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
-import type { NbdExport } from './nbd/exports.ts';
+import { accessOf } from './nbd/access.ts';
+import type { ClientIdentity, NbdExport } from './nbd/exports.ts';
 import { NbdServer } from './nbd/server.ts';
 import type { Stores } from './stores.ts';
 import { announceReady, listenNames } from './telemetry/banner.ts';
 import type { Logger } from './telemetry/logger.ts';
+import { handshakeTls, type TlsService, tlsServiceFor } from './tls-service.ts';
 import type { Claimant } from './volume/claim.ts';
 import { openVolume } from './volume/open-volume.ts';
 import type { Volume } from './volume/volume.ts';
-import { describeVolume, missingVolumeStatus, openVolumeStatus } from './volume-status.ts';
+import { connectionStatus, describeVolume, missingVolumeStatus, openVolumeStatus } from './volume-status.ts';
 
 /** What is left of the drain time for the volumes once the clients are gone; at least this much. */
 const CLOSE_DEADLINE_MIN_MS = 2_000;
@@ -38,6 +40,7 @@ export class Appliance {
   readonly #parts: ApplianceParts;
   readonly #slots: readonly Slot[];
   readonly #nbd: NbdServer;
+  readonly #tls: TlsService | null;
   readonly #control: ControlServer;
   readonly #startedAtMs: number;
   readonly #allLost = new AbortController();
@@ -47,10 +50,12 @@ export class Appliance {
     this.#parts = parts;
     this.#startedAtMs = clock.now();
     this.#slots = Object.values(settings.volumes).map((volume) => ({ settings: volume, volume: null }));
+    this.#tls = tlsServiceFor({ settings: settings.nbd.tls, clock, log });
     this.#nbd = new NbdServer({
-      exports: { list: () => this.#exports(), find: (name) => this.#find(name) },
+      exports: { list: (client) => this.#exports(client), find: (name, client) => this.#find(name, client) },
       log,
       limits: settings.nbd,
+      ...(this.#tls === null ? {} : { tls: this.#tls.acceptor }),
     });
     this.#control = new ControlServer(
       StateDir.controlSocketPath(stateDir.path),
@@ -69,15 +74,23 @@ export class Appliance {
     const { settings } = this.#parts;
     try {
       await this.#control.listen();
+      await this.#tls?.start();
       await this.#openAll(takeOver, signal);
-      for (const target of settings.nbd.listen) await this.#nbd.listen(target);
-      if (settings.nbd.socket !== null) await this.#nbd.listen({ path: settings.nbd.socket });
+      const { listen, socket, tls } = settings.nbd;
+      for (const target of listen) await this.#nbd.listen({ ...target, tls: handshakeTls(tls.mode) });
+      if (socket !== null) await this.#nbd.listen({ path: socket, tls: handshakeTls(tls.socketMode) });
     } catch (error) {
       // Not hurried by the signal that may have ended the start: nobody was served, and the leases can be given back.
       await this.#shutDown(hurry);
       throw error;
     }
     this.#announce();
+  }
+
+  /** Reads the files with certificates and keys again. Who is attached stays so. */
+  async reloadCredentials(): Promise<void> {
+    if (this.#tls === null) this.#parts.log.info('there is nothing to read again: TLS is off');
+    else await this.#tls.reload();
   }
 
   /**
@@ -100,6 +113,7 @@ export class Appliance {
     hurry.addEventListener('abort', cut, { once: true });
     await drained;
     hurry.removeEventListener('abort', cut);
+    await this.#tls?.stop();
     const leftMs = Math.max(settings.shutdown.drainMs - (clock.now() - startedAtMs), CLOSE_DEADLINE_MIN_MS);
     const finished = await withDeadline(
       clock,
@@ -121,14 +135,8 @@ export class Appliance {
       pid: process.pid,
       uptimeMs: Math.round(clock.now() - this.#startedAtMs),
       nbd: this.#listenNames(),
-      connections: connections.map((connection) => ({
-        peer: connection.peer,
-        volume: connection.export,
-        connectedMs: Date.now() - connection.since.getTime(),
-        requestsInFlight: connection.requestsInFlight,
-        readBytes: connection.bytesSent,
-        writtenBytes: connection.bytesReceived,
-      })),
+      tls: this.#tls?.status() ?? null,
+      connections: connections.map(connectionStatus),
       store: stores.status(),
       volumes: this.#slots.map((slot) =>
         this.#volumeStatus(slot, connections.filter((one) => one.export === slot.settings.name).length),
@@ -188,20 +196,26 @@ export class Appliance {
     return finished;
   }
 
-  #exports(): NbdExport[] {
-    return this.#slots.flatMap(({ settings, volume }) =>
-      volume === null || volume.lost !== null
-        ? []
-        : [{ name: settings.name, description: settings.description ?? '', device: volume.device }],
-    );
+  /** What there is for a client: a volume it may not open does not exist for it. */
+  #exports(client: ClientIdentity): NbdExport[] {
+    return this.#slots.flatMap(({ settings, volume }) => {
+      const access = accessOf(settings.access, client);
+      if (volume === null || volume.lost !== null || access === 'none') return [];
+      const { name, description } = settings;
+      return [{ name, description: description ?? '', device: volume.device, readOnly: access === 'read' }];
+    });
   }
 
-  /** No name asks for the only volume, or the one marked as the default. */
-  #find(name: string): NbdExport | undefined {
-    const exports = this.#exports();
-    if (name !== '') return exports.find((one) => one.name === name);
+  /** No name asks for the default volume. */
+  #find(name: string, client: ClientIdentity): NbdExport | undefined {
+    const wanted = name === '' ? this.#defaultName() : name;
+    return this.#exports(client).find((one) => one.name === wanted);
+  }
+
+  /** The only volume, or the one marked as the default. */
+  #defaultName(): string | undefined {
     const chosen = this.#slots.length === 1 ? this.#slots[0] : this.#slots.find(({ settings }) => settings.default);
-    return exports.find((one) => one.name === chosen?.settings.name);
+    return chosen?.settings.name;
   }
 
   async #resize({ name, sizeBytes, force }: Parameters<ControlHandler>[0]): Promise<object> {
@@ -237,11 +251,12 @@ export class Appliance {
   }
 
   #announce(): void {
-    const { log, version } = this.#parts;
+    const { log, version, settings } = this.#parts;
+    const { tls } = settings.nbd;
     const volumes = this.#slots.flatMap(({ settings, volume }) =>
-      volume === null ? [] : [{ ...describeVolume(settings, volume), default: this.#find('')?.name === settings.name }],
+      volume === null ? [] : [{ ...describeVolume(settings, volume), default: this.#defaultName() === settings.name }],
     );
-    announceReady(log, { version, nodeVersion: process.version, ...this.#listening(), volumes });
+    announceReady(log, { version, nodeVersion: process.version, ...this.#listening(), tls, volumes });
   }
 }
 
@@ -258,6 +273,7 @@ export async function runAppliance(appliance: Appliance, options: ServeOptions, 
     if (stop.aborted && isStorageError(error, 'CANCELLED')) return;
     throw error;
   }
+  options.onReload?.(() => void appliance.reloadCredentials());
   const until = AbortSignal.any([stop, appliance.allLost]);
   if (!until.aborted) await new Promise((resolve) => until.addEventListener('abort', resolve, { once: true }));
   const clean = await appliance.stop(hurry);

@@ -1,7 +1,8 @@
-/** A volume as status shows it, whether it is being served or only looked at. */
-import type { LeaseStatus, VolumeDescription, VolumeState, VolumeStatus } from './cli/actions.ts';
+/** Volumes, served or only looked at, and their clients as status shows them. */
+import type { ConnectionStatus, LeaseStatus, VolumeDescription, VolumeState, VolumeStatus } from './cli/actions.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import type { StorageError } from './lib/errors.ts';
+import type { ConnectionStatus as NbdConnectionStatus } from './nbd/connection.ts';
 import type { ObjectStore } from './object/object-store.ts';
 import type { Claimant } from './volume/claim.ts';
 import { inspectVolume } from './volume/inspect.ts';
@@ -49,6 +50,23 @@ export function openVolumeStatus(
         : { done: survey.state === 'done', blocksListed: survey.blocksListed },
     storedBlocks: volume.storedBlocks,
     connections,
+  };
+}
+
+export function connectionStatus(connection: NbdConnectionStatus): ConnectionStatus {
+  return {
+    peer: connection.peer,
+    state: connection.state,
+    tls: connection.client.tls,
+    client: connection.client.names,
+    volume: connection.export,
+    readOnly: connection.readOnly,
+    connectedMs: Date.now() - connection.since.getTime(),
+    requests: connection.requests,
+    requestsInFlight: connection.requestsInFlight,
+    inFlightBytes: connection.bytesInFlight,
+    readBytes: connection.bytesSent,
+    writtenBytes: connection.bytesReceived,
   };
 }
 

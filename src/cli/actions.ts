@@ -34,6 +34,8 @@ export interface ServeOptions {
    * the leases. `context.signal` aborts at the second one: do the same without waiting for the drain time to pass.
    */
   readonly stop: AbortSignal;
+  /** Calls `reload` whenever the files with certificates and keys are to be read again. */
+  readonly onReload?: (reload: () => void) => void;
 }
 
 export interface CreateOptions {
@@ -152,15 +154,44 @@ export interface VolumeStatus {
   readonly connections: number;
 }
 
+/** `tls`: its TLS handshake is under way. `closing`: nothing more is taken from it. */
+export type ConnectionState = 'handshake' | 'tls' | 'attached' | 'closing';
+
 export interface ConnectionStatus {
-  /** The other end: `127.0.0.1:53122`, or `unix`. */
+  /** The other end: `127.0.0.1:53122`, or `unix:` and the path of the socket. */
   readonly peer: string;
+  readonly state: ConnectionState;
+  /** `TLSv1.3`, or null where the connection is not encrypted. */
+  readonly tls: string | null;
+  /** What the client has shown to be, as in access lists: `cn:nas`, `psk:alice`, `socket`. Empty: nobody in particular. */
+  readonly client: readonly string[];
   /** The export, or null during the handshake. */
   readonly volume: string | null;
+  /** Whether the client may only read; null during the handshake. */
+  readonly readOnly: boolean | null;
   readonly connectedMs: number;
+  /** Since it came. */
+  readonly requests: number;
   readonly requestsInFlight: number;
+  /** Payload of requests under way, reads until they have been sent. */
+  readonly inFlightBytes: number;
   readonly readBytes: number;
   readonly writtenBytes: number;
+}
+
+export interface TlsStatus {
+  readonly mode: 'off' | 'on' | 'required';
+  /** The mode on the unix socket. */
+  readonly socketMode: 'off' | 'on' | 'required';
+  readonly verifyClients: 'none' | 'optional' | 'require';
+  /** Subject of the server's certificate, or null. */
+  readonly certificate: string | null;
+  /** When it expires, in ISO 8601. */
+  readonly validTo: string | null;
+  /** Users with a pre-shared key; null where there is no file of them. */
+  readonly pskUsers: number | null;
+  /** Why the files as they are now are not in use, but what was read before; null where they are. */
+  readonly error: string | null;
 }
 
 export interface StoreStatus {
@@ -183,6 +214,8 @@ export interface ApplianceStatus {
   readonly uptimeMs: number | null;
   /** `127.0.0.1:10809`, `unix:/run/bucketdisk.sock`. Empty where it is not running. */
   readonly nbd: readonly string[];
+  /** Null where no client can use TLS, or nothing runs. */
+  readonly tls: TlsStatus | null;
   readonly connections: readonly ConnectionStatus[];
   readonly store: StoreStatus;
   readonly volumes: readonly VolumeStatus[];

@@ -10,6 +10,8 @@ export interface Interrupt {
   readonly second: AbortSignal;
   /** Never resolves. For somebody who does not want to wait for the answer to the earlier ones. */
   readonly impatient: Promise<never>;
+  /** From now on SIGHUP calls `hangup` and counts no more. */
+  onHangup(hangup: () => void): void;
   /** Back to what signals do by themselves. */
   release(): void;
 }
@@ -20,8 +22,13 @@ export function listenForInterrupt(signals: SignalSource): Interrupt {
   const third = Promise.withResolvers<never>();
   // Nobody may be waiting when it rejects.
   third.promise.catch(() => undefined);
+  let heedHangup: (() => void) | undefined;
   const handlers = SIGNALS.map((signal) => {
     const handler = () => {
+      if (signal === 'SIGHUP' && heedHangup !== undefined) {
+        heedHangup();
+        return;
+      }
       const reason = new StorageError('CANCELLED', `interrupted by ${signal}`);
       if (!first.signal.aborted) first.abort(reason);
       else if (!second.signal.aborted) second.abort(reason);
@@ -34,6 +41,9 @@ export function listenForInterrupt(signals: SignalSource): Interrupt {
     first: first.signal,
     second: second.signal,
     impatient: third.promise,
+    onHangup(hangup) {
+      heedHangup = hangup;
+    },
     release() {
       for (const [signal, handler] of handlers) signals.off(signal, handler);
     },

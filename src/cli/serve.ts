@@ -11,7 +11,8 @@ export function addServe(program: Command, frame: Frame): void {
     .description(
       'Serves the configured volumes over NBD until SIGTERM or SIGINT. A volume that does not exist yet is created, where ' +
         'its place in the bucket is empty and its size is configured. The first signal finishes the requests under way, ' +
-        'the second one does not wait for them; neither loses a flush that was answered.',
+        'the second one does not wait for them; neither loses a flush that was answered. SIGHUP reads certificates and keys ' +
+        'again, unless it runs on a terminal.',
     )
     .option('--take-over <volume>', 'take the volume from the appliance that holds it; may be repeated', collect)
     .addHelpText(
@@ -28,7 +29,10 @@ ${EXIT_CODES_HELP}`,
         const takeOver = options.takeOver ?? [];
         for (const name of takeOver) configuredVolume(context.settings, name);
         const actions = await frame.host.loadActions();
-        return actions.serve(context, { takeOver, stop: interrupt.first });
+        // On a terminal it means that the terminal has gone, and with it whoever started us.
+        const onReload = frame.host.stdin.isTTY === true ? undefined : interrupt.onHangup;
+        const reloads = onReload === undefined ? {} : { onReload };
+        return actions.serve(context, { takeOver, stop: interrupt.first, ...reloads });
       }),
     );
 }

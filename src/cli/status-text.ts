@@ -1,7 +1,7 @@
 /** The status of an appliance as people read it. */
 import { approximateDuration, approximateSize, formatSize } from '../lib/units.ts';
 import { escapeControls } from '../telemetry/log-format.ts';
-import type { ApplianceStatus, ConnectionStatus, LeaseStatus, VolumeStatus } from './actions.ts';
+import type { ApplianceStatus, ConnectionStatus, LeaseStatus, TlsStatus, VolumeStatus } from './actions.ts';
 import { formatTable } from './table.ts';
 
 export function statusText(status: ApplianceStatus): string {
@@ -10,15 +10,29 @@ export function statusText(status: ApplianceStatus): string {
   return `${parts.join('\n')}`;
 }
 
-function headRows({ running, version, pid, uptimeMs, nbd, store }: ApplianceStatus): string[][] {
+function headRows({ running, version, pid, uptimeMs, nbd, tls, store }: ApplianceStatus): string[][] {
   const up = uptimeMs === null ? '' : ` for ${approximateDuration(uptimeMs)}`;
   const state = running ? `running${up}${pid === null ? '' : ` (pid ${pid})`}` : 'not running';
   const health = store.health === 'failing' ? `FAILING: ${store.error ?? 'no reason known'}` : store.health;
   return [
     ['bucketdisk', `${version}, ${state}`],
     ...(nbd.length > 0 ? [['listening', nbd.join(', ')]] : []),
+    ...(tls === null ? [] : [['tls', tlsText(tls)]]),
     ['bucket', `${store.description} (${escapeControls(health)})`],
   ];
+}
+
+function tlsText({ mode, socketMode, verifyClients, certificate, validTo, pskUsers, error }: TlsStatus): string {
+  const facts = [
+    socketMode === mode ? mode : `${mode}, ${socketMode} on the socket`,
+    ...(certificate === null ? [] : [`certificate ${certificate} until ${validTo?.slice(0, 10)}`]),
+    ...(verifyClients === 'none'
+      ? []
+      : [`certificates of clients ${verifyClients === 'require' ? 'required' : 'optional'}`]),
+    ...(pskUsers === null ? [] : [`${pskUsers} ${pskUsers === 1 ? 'user with a key' : 'users with keys'}`]),
+    ...(error === null ? [] : [`NEW FILES NOT IN USE: ${error}`]),
+  ];
+  return escapeControls(facts.join('; '));
 }
 
 function volumesText(volumes: readonly VolumeStatus[]): string {
@@ -73,14 +87,28 @@ function leaseText(lease: LeaseStatus | null): string {
 }
 
 function connectionsText(connections: readonly ConnectionStatus[]): string {
-  const header = ['CLIENT', 'VOLUME', 'ATTACHED', 'REQUESTS NOW', 'READ', 'WRITTEN'];
+  const header = ['CLIENT', 'WHO', 'TLS', 'VOLUME', 'ATTACHED', 'REQUESTS NOW', 'BYTES NOW', 'READ', 'WRITTEN'];
   const rows = connections.map((connection) => [
     connection.peer,
-    connection.volume ?? '(handshake)',
+    whoText(connection),
+    connection.tls ?? '-',
+    volumeText(connection),
     approximateDuration(connection.connectedMs),
     String(connection.requestsInFlight),
+    approximateSize(connection.inFlightBytes),
     approximateSize(connection.readBytes),
     approximateSize(connection.writtenBytes),
   ]);
   return formatTable([header, ...rows]);
+}
+
+/** The first name is the most telling one; what is in a certificate is somebody else's text. */
+function whoText({ client }: ConnectionStatus): string {
+  const [first = '-', ...others] = client;
+  return escapeControls(others.length === 0 ? first : `${first} +${others.length}`);
+}
+
+function volumeText({ volume, state, readOnly }: ConnectionStatus): string {
+  if (volume === null) return `(${state === 'tls' ? 'TLS handshake' : state})`;
+  return [volume, ...(readOnly ? ['read-only'] : []), ...(state === 'closing' ? ['closing'] : [])].join(', ');
 }

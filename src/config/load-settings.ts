@@ -6,6 +6,7 @@ import { type Decided, mergeLayers } from './merge-layers.ts';
 import { ConfigError, MASKED, type Problem } from './problems.ts';
 import { fieldsOf, ROOT_SCHEMA, type Section, type SpelledRoot, type SpelledVolume, VOLUME_SCHEMA } from './schema.ts';
 import type { Settings, VolumeSettings } from './settings.ts';
+import { checkAccess } from './tls-settings.ts';
 import { toSettings } from './to-settings.ts';
 import { checkVolumes, toVolumeSettings } from './to-volume-settings.ts';
 
@@ -68,6 +69,7 @@ export function loadSettings(input: SettingsInput): LoadedSettings {
       return toVolumeSettings(name, spelled, cwd, (path, message) => report(prefix + path, message));
     });
   if (sound('store.url')) checkVolumes(settings.store, volumes, report);
+  if (sound('nbd.tls.')) checkAccess(settings.nbd.tls, volumes, report);
   if (problems.length > 0) throw new ConfigError(problems);
 
   const sections: [Section, string][] = [[ROOT_SCHEMA, '']];

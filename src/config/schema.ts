@@ -1,4 +1,5 @@
 /** Every setting there is: its kind, default and meaning. Convict checks values against it; the reference is made from it. */
+import { accessList } from './access-rules.ts';
 import {
   boolean,
   cipher,
@@ -136,7 +137,7 @@ export const ROOT_SCHEMA = {
     listen: field(
       listenList,
       ['127.0.0.1:10809'],
-      'TCP addresses to serve NBD on. Port 0 lets the kernel pick one. NBD has no passwords: whoever reaches the port can read and write.',
+      'TCP addresses to serve NBD on. Port 0 lets the kernel pick one. Without `nbd.tls` whoever reaches the port can read and write.',
     ),
     socket: optional(text, 'Path of a unix socket to serve NBD on.'),
     connectionsMax: field(wholeNumber(1, 65_536), 64, 'Clients at once. Further ones are turned away.'),
@@ -151,6 +152,27 @@ export const ROOT_SCHEMA = {
       'Payload of requests under way, for each client.',
     ),
     inFlight: field(size(32 * MIB, 64 * 1024 * MIB), '64MiB', 'Payload of requests under way, over all clients.'),
+    tls: {
+      mode: field(
+        oneOf(['off', 'on', 'required']),
+        'off',
+        '`on`: clients may have their connection encrypted. `required`: nothing is answered before they do.',
+      ),
+      socketMode: optional(
+        oneOf(['off', 'on', 'required']),
+        'The mode on the unix socket, which only this account can open. `null`: the same as on TCP.',
+      ),
+      certFile: optional(text, "PEM file of the server's certificate, followed by those between it and its authority."),
+      keyFile: optional(text, 'PEM file of the private key that belongs to `certFile`.'),
+      keyPassword: secret('Password of `keyFile`, where it is encrypted.'),
+      caFile: optional(text, "PEM file of the authorities that clients' certificates must come from."),
+      verifyClients: field(
+        oneOf(['none', 'optional', 'require']),
+        'none',
+        '`require`: only clients with a certificate of `caFile`, or a key of `pskFile`. `optional`: those without one are nobody in particular.',
+      ),
+      pskFile: optional(text, 'File of users and their pre-shared keys, as `psktool` of GnuTLS writes it.'),
+    },
   },
   lease: {
     duration: field(
@@ -232,6 +254,11 @@ export const VOLUME_SCHEMA = {
     boolean,
     false,
     'Serve this volume to clients that name no export. An only volume is the default one anyway.',
+  ),
+  access: optional(
+    accessList,
+    'Which clients may open the volume; `(ro)`: only to read. The first entry that is about a client decides, and for others ' +
+      'the volume is not there. `null`: whoever can attach. See [TLS.md](TLS.md).',
   ),
   description: optional(text, 'A line about the volume, for people.'),
 } satisfies Section;

@@ -56,6 +56,28 @@ export interface CacheSettings {
   readonly sizeBytes: number;
 }
 
+export type TlsMode = 'off' | 'on' | 'required';
+
+export interface TlsSettings {
+  readonly mode: TlsMode;
+  /** The mode on the unix socket. */
+  readonly socketMode: TlsMode;
+  readonly certFile: string | null;
+  readonly keyFile: string | null;
+  readonly keyPassword: string | null;
+  /** Authorities that certificates of clients come from. */
+  readonly caFile: string | null;
+  readonly verifyClients: 'none' | 'optional' | 'require';
+  readonly pskFile: string | null;
+}
+
+/** One line of a volume's access list. */
+export interface AccessRule {
+  /** `cn:nas`, `dns:nas.example.net`, `email:`, `uri:`, `ip:`, `psk:alice`, `socket` or `anyone`. */
+  readonly client: string;
+  readonly readOnly: boolean;
+}
+
 export interface NbdSettings {
   readonly listen: readonly ListenAddress[];
   /** Path of a unix socket, or null. */
@@ -65,6 +87,7 @@ export interface NbdSettings {
   /** Payload bytes of requests under way, per connection and over all of them. */
   readonly inFlightBytesPerConnectionMax: number;
   readonly inFlightBytesMax: number;
+  readonly tls: TlsSettings;
 }
 
 export interface EncryptionSettings {
@@ -101,6 +124,8 @@ export interface VolumeSettings {
   readonly survey: boolean;
   /** Served where a client names no export. */
   readonly default: boolean;
+  /** Null: whoever can attach may open it. */
+  readonly access: readonly AccessRule[] | null;
   readonly description: string | null;
 }
 

@@ -5,6 +5,7 @@ import { parseListenAddress } from './listen-address.ts';
 import type { SpelledRoot } from './schema.ts';
 import type { Settings, StoreCredentials, StoreSettings } from './settings.ts';
 import { formatStoreUrl, parseStoreUrl } from './store-url.ts';
+import { tlsSettings } from './tls-settings.ts';
 
 /** Reports what is wrong with the setting at `path`. */
 export type Report = (path: string, message: string) => void;
@@ -37,6 +38,7 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
       handshakeTimeoutMs: parseDuration(nbd.handshakeTimeout),
       inFlightBytesPerConnectionMax,
       inFlightBytesMax,
+      tls: tlsSettings(nbd.tls, cwd, report),
     },
     lease: { durationMs: parseDuration(lease.duration) },
     shutdown: { drainMs: parseDuration(shutdown.drain) },

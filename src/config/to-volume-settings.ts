@@ -1,6 +1,7 @@
 /** The settings of the volumes, with the checks that need more than one value or more than one volume. */
 import { getCipherInfo } from 'node:crypto';
 import { formatSize, parseSize } from '../lib/units.ts';
+import { accessRules } from './access-rules.ts';
 import type { SpelledVolume } from './schema.ts';
 import type { Compression, EncryptionSettings, StoreSettings, VolumeSettings } from './settings.ts';
 import { formatStoreUrl, parseStoreUrl, volumeLocation } from './store-url.ts';
@@ -39,6 +40,7 @@ export function toVolumeSettings(name: string, spelled: SpelledVolume, cwd: stri
     blockHashPrefix: spelled.blockHashPrefix,
     survey: spelled.survey,
     default: spelled.default,
+    access: spelled.access === null ? null : accessRules(spelled.access),
     description: spelled.description,
   };
 }

@@ -40,11 +40,15 @@ export interface Accepted {
   readonly tls: Exclude<HandshakeTls, 'on'>;
 }
 
+/** `tls`: its TLS handshake is under way. `closing`: nothing more is taken from it. */
+export type ConnectionState = 'handshake' | 'tls' | 'attached' | 'closing';
+
 /** What is known of a connection, for people. */
 export interface ConnectionStatus {
   readonly id: number;
   /** `host:port`, or `unix:path`. */
   readonly peer: string;
+  readonly state: ConnectionState;
   readonly client: ClientIdentity;
   /** Null until the client has chosen one. */
   readonly export: string | null;
@@ -159,6 +163,7 @@ export class Connection implements SocketReader {
     return {
       id: this.id,
       peer: this.#peer,
+      state: this.#state,
       client: this.#session.client,
       export: this.#session.negotiated?.export.name ?? null,
       readOnly: this.#session.negotiated?.geometry.readOnly ?? null,
@@ -170,6 +175,12 @@ export class Connection implements SocketReader {
       bytesInFlight: this.#budget.usedBytes,
       bytesUnsent: this.#replies.queuedBytes,
     };
+  }
+
+  get #state(): ConnectionState {
+    if (this.#ending || this.#destroyed) return 'closing';
+    if (this.#session.startsTls) return 'tls';
+    return this.#session.negotiated === undefined ? 'handshake' : 'attached';
   }
 
   /** Refuses what comes from now on. */

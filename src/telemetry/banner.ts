@@ -19,6 +19,8 @@ export interface ServedVolume {
   readonly default: boolean;
 }
 
+export type ServedTls = 'off' | 'on' | 'required';
+
 export interface ServedAppliance {
   readonly version: string;
   readonly nodeVersion: string;
@@ -26,6 +28,7 @@ export interface ServedAppliance {
   readonly listen: readonly { readonly host: string; readonly port: number }[];
   /** Path of the unix socket, or null. */
   readonly socket: string | null;
+  readonly tls: { readonly mode: ServedTls; readonly socketMode: ServedTls };
   readonly volumes: readonly ServedVolume[];
 }
 
@@ -37,6 +40,7 @@ export function announceReady(log: Logger, appliance: ServedAppliance): void {
     node: appliance.nodeVersion,
     pid: process.pid,
     nbd: listenNames(appliance),
+    tls: appliance.tls.mode,
     volumes: appliance.volumes,
   });
 }
@@ -76,10 +80,11 @@ function describeVolume(volume: ServedVolume): string {
 }
 
 /** One URI for each address and volume: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md */
-function nbdUris({ listen, socket, volumes }: ServedAppliance): string[] {
+function nbdUris({ listen, socket, tls, volumes }: ServedAppliance): string[] {
+  const scheme = (mode: ServedTls): string => (mode === 'required' ? 'nbds' : 'nbd');
   return volumes.flatMap(({ name }) => [
-    ...listen.map(({ host, port }) => `nbd://${hostAndPort(reachable(host), port)}/${name}`),
-    ...(socket === null ? [] : [`nbd+unix:///${name}?socket=${encodeURI(socket)}`]),
+    ...listen.map(({ host, port }) => `${scheme(tls.mode)}://${hostAndPort(reachable(host), port)}/${name}`),
+    ...(socket === null ? [] : [`${scheme(tls.socketMode)}+unix:///${name}?socket=${encodeURI(socket)}`]),
   ]);
 }
 
@@ -89,6 +94,8 @@ function attachHints(appliance: ServedAppliance): string[] {
   const uri = volume === undefined ? undefined : nbdUris({ ...appliance, volumes: [volume] })[0];
   if (volume === undefined || uri === undefined) return [];
   const quoted = /[?&]/.test(uri) ? `'${uri}'` : uri;
+  // With certificates and keys there is more to a command than fits here.
+  if (uri.startsWith('nbds')) return ['', '  with TLS: docs/TLS.md has the commands'];
   const first = appliance.listen[0];
   const client =
     first === undefined

@@ -123,13 +123,15 @@ function checkKey(pem: string, path: string, password: string | null): void {
   try {
     createPrivateKey({ key: pem, ...(password === null ? {} : { passphrase: password }) });
   } catch (cause) {
-    const encrypted = (cause as NodeJS.ErrnoException).code === 'ERR_MISSING_PASSPHRASE';
-    const what = encrypted
-      ? 'is encrypted: give its password (nbd.tls.keyPassword)'
-      : 'is no private key in PEM format';
-    const wrong = password !== null && /bad decrypt|password/i.test(String(cause));
-    throw new StorageError('INVALID', `${path} ${wrong ? 'does not open with nbd.tls.keyPassword' : what}`, { cause });
+    throw new StorageError('INVALID', `${path} ${keyFault(pem, password)}`, { cause });
   }
+}
+
+function keyFault(pem: string, password: string | null): string {
+  if (!/^(?:Proc-Type: .*|-----BEGIN )ENCRYPTED/m.test(pem)) return 'is no private key in PEM format';
+  return password === null
+    ? 'is encrypted: give its password (nbd.tls.keyPassword)'
+    : 'does not open with nbd.tls.keyPassword';
 }
 
 function describeCertificate(pem: string): TlsCredentials['certificate'] {

@@ -81,6 +81,8 @@ export class TlsAcceptor {
     const server = this.#server;
     if (server === undefined) throw new Error('TLS without credentials');
     this.#listeners.set(socket, listener);
+    // Who ends its side in the midst of the handshake has given it up. Later it may still want its answers.
+    socket.allowHalfOpen = false;
     server.emit('connection', socket);
   }
 
@@ -117,6 +119,7 @@ export class TlsAcceptor {
       listener.failed(new StorageError('ACCESS_DENIED', message, { cause: error }));
       return;
     }
+    socket.allowHalfOpen = true;
     listener.secured({ socket, protocol: socket.getProtocol() ?? 'TLS', names });
   }
 

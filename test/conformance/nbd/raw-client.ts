@@ -1,6 +1,7 @@
 /** An NBD client for tests: it sends exactly what it is told, right or wrong, and reads only when asked. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import {
   CHUNK_DONE,
   Chunk,
@@ -95,11 +96,15 @@ export function requestBytes(request: Request): Buffer {
 }
 
 export class RawClient {
-  readonly socket: Socket;
+  socket: Socket;
   #closed = false;
 
   private constructor(socket: Socket) {
     this.socket = socket;
+    this.#watch(socket);
+  }
+
+  #watch(socket: Socket): void {
     // Errors of the connection show as its end: tests ask for that.
     socket.on('error', () => {});
     socket.on('close', () => {
@@ -184,6 +189,29 @@ export class RawClient {
       answers.push({ type, data: await this.read(header.readUInt32BE(16)) });
       if (type === OptionReply.ACK || type >= 2 ** 31) return answers;
     }
+  }
+
+  /** STARTTLS and the TLS handshake, as seen from here: with TLS 1.3 the server may still refuse us after that. */
+  async startTls(options: ConnectionOptions): Promise<TLSSocket> {
+    const answers = await this.option(Option.STARTTLS);
+    if (answers.at(-1)?.type !== OptionReply.ACK) throw new Error(`STARTTLS was answered with ${answers.at(-1)?.type}`);
+    return this.secure(options);
+  }
+
+  /** The TLS handshake alone. Rejects where it fails. */
+  async secure(options: ConnectionOptions): Promise<TLSSocket> {
+    const plain = this.socket;
+    plain.removeAllListeners('readable');
+    const secured = connectTls({ ...options, socket: plain });
+    this.socket = secured;
+    const failed = new Promise<never>((_resolve, reject) => {
+      secured.once('error', reject);
+      secured.once('close', () => reject(new Error('the server closed in the TLS handshake')));
+    });
+    failed.catch(() => {});
+    await Promise.race([once(secured, 'secureConnect'), failed]);
+    this.#watch(secured);
+    return secured;
   }
 
   send(request: Request): void {

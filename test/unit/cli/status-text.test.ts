@@ -1,7 +1,7 @@
 /** The status as people read it. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { ApplianceStatus, VolumeStatus } from '../../../src/cli/actions.ts';
+import type { ApplianceStatus, ConnectionStatus, TlsStatus, VolumeStatus } from '../../../src/cli/actions.ts';
 import { statusText } from '../../../src/cli/status-text.ts';
 import { FakeHost, runCommand } from './fake-host.ts';
 
@@ -25,22 +25,39 @@ const VOLUME: VolumeStatus = {
   connections: 1,
 };
 
+const CLIENT: ConnectionStatus = {
+  peer: '127.0.0.1:5',
+  state: 'attached',
+  tls: null,
+  client: [],
+  volume: 'media',
+  readOnly: false,
+  connectedMs: 60_000,
+  requests: 9,
+  requestsInFlight: 2,
+  inFlightBytes: 8192,
+  readBytes: 2 ** 30,
+  writtenBytes: 0,
+};
+
+const TLS: TlsStatus = {
+  mode: 'required',
+  socketMode: 'off',
+  verifyClients: 'optional',
+  certificate: 'CN=disks.example.net',
+  validTo: '2030-01-02T03:04:05.000Z',
+  pskUsers: 1,
+  error: null,
+};
+
 const STATUS: ApplianceStatus = {
   running: true,
   version: '1.2.3',
   pid: 42,
   uptimeMs: 11_520_000,
   nbd: ['127.0.0.1:10809', 'unix:/run/nbd.sock'],
-  connections: [
-    {
-      peer: '127.0.0.1:5',
-      volume: 'media',
-      connectedMs: 60_000,
-      requestsInFlight: 2,
-      readBytes: 2 ** 30,
-      writtenBytes: 0,
-    },
-  ],
+  tls: null,
+  connections: [CLIENT],
   store: { description: 's3://bucket', health: 'ok', error: null, metrics: {} },
   volumes: [
     VOLUME,
@@ -76,10 +93,37 @@ old      failed, read-only  ?      ?      ?            zstd+AES-256-CBC  s3     
 
 old: ACCESS_DENIED: wrong\\npassword
 
-CLIENT       VOLUME  ATTACHED  REQUESTS NOW  READ   WRITTEN
-127.0.0.1:5  media   1 m       2             1 GiB  0 B
+CLIENT       WHO  TLS  VOLUME  ATTACHED  REQUESTS NOW  BYTES NOW  READ   WRITTEN
+127.0.0.1:5  -    -    media   1 m       2             8 KiB      1 GiB  0 B
 `,
     );
+  });
+
+  it('tells who its clients have shown to be, and what TLS goes by', () => {
+    const text = statusText({
+      ...STATUS,
+      tls: TLS,
+      volumes: [],
+      connections: [
+        { ...CLIENT, tls: 'TLSv1.3', client: ['cn:evil\u001b[2J', 'dns:nas.example.net', 'socket'], readOnly: true },
+        { ...CLIENT, state: 'tls', client: [], volume: null, readOnly: null },
+        { ...CLIENT, state: 'handshake', client: ['socket'], volume: null, readOnly: null },
+        { ...CLIENT, state: 'closing' },
+      ],
+    });
+    assert.ok(
+      text.includes(
+        'tls         required, off on the socket; certificate CN=disks.example.net until 2030-01-02; ' +
+          'certificates of clients optional; 1 user with a key\n',
+      ),
+      text,
+    );
+    assert.ok(text.includes('127.0.0.1:5  cn:evil\\u001b[2J +2  TLSv1.3  media, read-only  '), text);
+    assert.ok(text.includes('(TLS handshake)'), text);
+    assert.ok(text.includes('(handshake)'), text);
+    assert.ok(text.includes('media, closing'), text);
+    const failed = statusText({ ...STATUS, tls: { ...TLS, error: '/etc/x: no such\nfile' } });
+    assert.ok(failed.includes('NEW FILES NOT IN USE: /etc/x: no such\\nfile'), failed);
   });
 
   it('tells what the bucket says where nothing runs', () => {

@@ -13,6 +13,7 @@ const APPLIANCE: ServedAppliance = {
     { host: '::1', port: 4000 },
   ],
   socket: '/run/a b.sock',
+  tls: { mode: 'off', socketMode: 'off' },
   volumes: [
     {
       name: 'media',
@@ -76,5 +77,13 @@ describe('banner', () => {
     const text = readyText({ ...APPLIANCE, listen: [], socket: '/run/nbd.sock' });
     assert.ok(text.includes("nbdinfo 'nbd+unix:///media?socket=/run/nbd.sock'"));
     assert.ok(text.includes('nbd-client -unix /run/nbd.sock /dev/nbd0 -name media'));
+  });
+
+  it('names what clients must use where TLS is required', () => {
+    const required = readyText({ ...APPLIANCE, tls: { mode: 'required', socketMode: 'off' } });
+    assert.ok(required.includes('nbds://127.0.0.1:10809/media'));
+    assert.ok(required.includes('nbd+unix:///media?socket='));
+    assert.ok(required.includes('docs/TLS.md'));
+    assert.ok(!required.includes('nbd-client'));
   });
 });
