@@ -24,6 +24,19 @@ export interface SimDiskOptions {
   readonly latencyMs?: (operation: DiskOperation) => number;
   /** Told of every call and every fault. */
   readonly trace?: (line: string) => void;
+  /** Called before every call takes effect; it may halt the disk. */
+  readonly onCall?: () => void;
+  /** Those of an earlier disk, which go on here. */
+  readonly incidents?: DiskIncidents;
+}
+
+/** A call of a program that should be dead: its disk has gone on to another life. */
+export class DeadDiskError extends Error {
+  override readonly name = 'DeadDiskError';
+
+  constructor() {
+    super('the disk of a life that has ended was used');
+  }
 }
 
 /** What happened since the disk was made, over all its lives. */
@@ -51,11 +64,19 @@ export class SimDisk implements Disk {
   capacityBytes: number;
   #dead = false;
 
-  constructor(options: SimDiskOptions, before?: { names: Namespace; incidents: DiskIncidents }) {
+  constructor(options: SimDiskOptions, names = new Namespace()) {
     this.#options = options;
-    this.#names = before?.names ?? new Namespace();
-    this.incidents = before?.incidents ?? new DiskIncidents();
+    this.#names = names;
+    this.incidents = options.incidents ?? new DiskIncidents();
     this.capacityBytes = options.capacityBytes ?? Infinity;
+  }
+
+  /** A new disk, with a directory that is there for good. */
+  static withDirectory(directory: string, options: SimDiskOptions): SimDisk {
+    const names = new Namespace();
+    names.add(directory, 'directory');
+    names.synced(names.syncable('/'));
+    return new SimDisk(options, names);
   }
 
   get isDead(): boolean {
@@ -73,6 +94,11 @@ export class SimDisk implements Disk {
   /** Paths and sizes of all files. */
   get files(): readonly { readonly path: string; readonly sizeBytes: number }[] {
     return [...this.#names.files()].map(([path, { visible }]) => ({ path, sizeBytes: visible.sizeBytes }));
+  }
+
+  /** Ends this life: from here on no call does anything, and those under way never return. */
+  halt(): void {
+    this.#dead = true;
   }
 
   /** The power goes and comes back: the disk of the next life. */
@@ -201,6 +227,8 @@ export class SimDisk implements Disk {
 
   #begin(operation: DiskOperation, what: string, path: string, detail = ''): void {
     this.#checkAlive();
+    this.#options.onCall?.();
+    this.#checkAlive();
     const fails = this.random.chance(this.faults[operation]);
     this.#options.trace?.(`disk: ${what} ${path}${detail}${fails ? ' FAILS' : ''}`);
     if (!fails) return;
@@ -210,7 +238,7 @@ export class SimDisk implements Disk {
   }
 
   #checkAlive(): void {
-    if (this.#dead) throw new Error('the disk of a life that has ended was used');
+    if (this.#dead) throw new DeadDiskError();
   }
 
   #checkParent(what: string, path: string): void {
@@ -237,10 +265,7 @@ export class SimDisk implements Disk {
     this.#dead = true;
     this.#open.clear();
     const capacityBytes = options.capacityBytes ?? this.capacityBytes;
-    return new SimDisk(
-      { ...this.#options, ...options, capacityBytes },
-      { names: this.#names, incidents: this.incidents },
-    );
+    return new SimDisk({ ...this.#options, ...options, capacityBytes, incidents: this.incidents }, this.#names);
   }
 }
 

@@ -43,6 +43,14 @@ export class VirtualTime {
     await settle();
   }
 
+  /** Lets time pass to the next alarm, and that one ring. False, with no time passed, where there is none by `endMs`. */
+  async step(endMs = Infinity): Promise<boolean> {
+    const next = this.#next();
+    if (next === undefined || next.atMs > endMs) return false;
+    await this.#ring(next);
+    return true;
+  }
+
   /** Lets time pass, from alarm to alarm, until the work has settled. Rejects where it waits for nothing that will come. */
   async run<T>(work: Promise<T>, maxMs = 3_600_000): Promise<T> {
     let settled = false;
@@ -54,10 +62,8 @@ export class VirtualTime {
     for (let idleTurns = 0; ; ) {
       await settle();
       if (settled) return work;
-      const next = this.#next();
-      if (next !== undefined && next.atMs <= endMs) {
+      if (await this.step(endMs)) {
         idleTurns = 0;
-        await this.#ring(next);
       } else if (++idleTurns > 200) {
         throw new Error(`the work has not ended after ${maxMs} ms of virtual time`);
       }

@@ -5,12 +5,22 @@ import { describeError, isStorageError, StorageError } from '../../lib/errors.ts
 import type { ObjectData, ObjectHeaders } from '../../object/object-store.ts';
 import type { BlockCipher } from './block-cipher.ts';
 
-const deflate = promisify(zlib.deflate);
-const inflate = promisify(zlib.inflate);
-const zstdCompress = promisify(zlib.zstdCompress);
-const zstdDecompress = promisify(zlib.zstdDecompress);
-
 type Decompress = (body: Buffer, options: zlib.ZlibOptions & zlib.ZstdOptions) => Promise<unknown>;
+
+/** Node's compressors. With the option `info` a decompressor returns `{ buffer, engine }`, which its types do not know. */
+export interface Compression {
+  readonly deflate: (body: Buffer, options: zlib.ZlibOptions) => Promise<Buffer>;
+  readonly inflate: Decompress;
+  readonly zstdCompress: (body: Buffer, options: zlib.ZstdOptions) => Promise<Buffer>;
+  readonly zstdDecompress: Decompress;
+}
+
+const ON_THREADS: Compression = {
+  deflate: promisify(zlib.deflate),
+  inflate: promisify(zlib.inflate),
+  zstdCompress: promisify(zlib.zstdCompress),
+  zstdDecompress: promisify(zlib.zstdDecompress),
+};
 
 export const BLOCK_CONTENT_TYPE = 'application/x-s3backer-block';
 const HMAC_METADATA = 's3backer-hmac';
@@ -22,6 +32,8 @@ export interface BlockCodecOptions {
   /** Null: the compressor's default. */
   readonly compressLevel: number | null;
   readonly cipher: BlockCipher | null;
+  /** Where compressing is done; on Node's threads unless said. */
+  readonly compression?: Compression;
 }
 
 export interface EncodedBlock {
@@ -36,9 +48,11 @@ export interface EncodedBlock {
 export class BlockCodec {
   readonly #options: BlockCodecOptions;
   readonly #compress: 'none' | 'deflate' | 'zstd';
+  readonly #compression: Compression;
 
   constructor(options: BlockCodecOptions) {
     this.#options = options;
+    this.#compression = options.compression ?? ON_THREADS;
     this.#compress = options.cipher !== null && options.compress === 'none' ? 'deflate' : options.compress;
   }
 
@@ -53,13 +67,15 @@ export class BlockCodec {
     const allMetadata: Record<string, string> = { ...metadata };
     let body = data;
     if (this.#compress === 'deflate') {
-      body = await deflate(body, { level: this.#options.compressLevel ?? zlib.constants.Z_DEFAULT_COMPRESSION });
+      body = await this.#compression.deflate(body, {
+        level: this.#options.compressLevel ?? zlib.constants.Z_DEFAULT_COMPRESSION,
+      });
       encodings.push('deflate');
     } else if (this.#compress === 'zstd') {
       const level = this.#options.compressLevel ?? zlib.constants.ZSTD_CLEVEL_DEFAULT;
       // The frame's own checksum costs nothing next to the rest, and every zstd decoder checks it.
       const params = { [zlib.constants.ZSTD_c_compressionLevel]: level, [zlib.constants.ZSTD_c_checksumFlag]: 1 };
-      body = await zstdCompress(body, { params, pledgedSrcSize: body.length });
+      body = await this.#compression.zstdCompress(body, { params, pledgedSrcSize: body.length });
       encodings.push('zstd');
     }
     if (this.#options.cipher !== null) {
@@ -101,8 +117,8 @@ export class BlockCodec {
     }
     for (const encoding of encodings.toReversed()) {
       if (encoding.startsWith(ENCRYPT)) body = this.#decrypt(block, encoding.slice(ENCRYPT.length), body, object);
-      else if (encoding === 'deflate') body = await this.#decompress(inflate, body);
-      else if (encoding === 'zstd') body = await this.#decompress(zstdDecompress, body);
+      else if (encoding === 'deflate') body = await this.#decompress(this.#compression.inflate, body);
+      else if (encoding === 'zstd') body = await this.#decompress(this.#compression.zstdDecompress, body);
       else throw new StorageError('CORRUPT', `unknown content encoding "${encoding}"`);
     }
     if (body.length !== blockSizeBytes) {
@@ -113,7 +129,6 @@ export class BlockCodec {
 
   /** Never more than a block, whatever the body would grow to. Node passes over what follows the compressed data. */
   async #decompress(decompress: Decompress, body: Buffer): Promise<Buffer> {
-    // With `info` the result is not a buffer, which the types do not know.
     const result: unknown = await decompress(body, { maxOutputLength: this.#options.blockSizeBytes, info: true });
     const { buffer, engine } = result as {
       readonly buffer: Buffer;

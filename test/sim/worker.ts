@@ -1,0 +1,16 @@
+/** A process that runs the seeds it is told, until its parent lets go of it. */
+import { addOutcomes, NO_OUTCOME, runSeed, type SeedRange, UnhandledRejections } from './run-seeds.ts';
+
+const unhandled = new UnhandledRejections();
+
+async function runShare({ subject, from, count }: SeedRange): Promise<void> {
+  let total = NO_OUTCOME;
+  for (let seed = from; seed < from + count; seed++) {
+    total = addOutcomes(total, await runSeed(subject, seed, unhandled));
+  }
+  process.send?.(total);
+}
+
+process.on('message', (share) => void runShare(share as SeedRange));
+// Also where the parent was killed.
+process.on('disconnect', () => process.exit());
