@@ -41,8 +41,11 @@ export interface Layout {
   /** Whether zeroing exactly this range costs deletes only, with no block to read and write again. */
   zeroesFast(offset: number, length: number): boolean;
 
-  /** What is known of the range without reading data, in order, adjacent runs merged; lengths add up to `length`. */
-  extents(offset: number, length: number): Promise<Extent[]>;
+  /**
+   * What is known of the range without reading data, in order, adjacent runs merged; lengths add up to `length`. Where that
+   * takes more than `countMax` runs, only the first so many.
+   */
+  extents(offset: number, length: number, countMax?: number): Promise<Extent[]>;
 
   /**
    * Changes the volume's size to another multiple of the block size. What lay beyond a smaller size is gone; what is

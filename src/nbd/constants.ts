@@ -1,4 +1,7 @@
-/** The numbers of the NBD protocol, as NetworkBlockDevice/nbd's doc/proto.md gives them. */
+/**
+ * The numbers of the NBD protocol, as NetworkBlockDevice/nbd's doc/proto.md gives them, those of extended headers as the
+ * branch extension-ext-header does.
+ */
 
 export const NBD_PORT = 10809;
 
@@ -10,6 +13,8 @@ export const OPTION_REPLY_MAGIC = [0x0003e889, 0x045565a9] as const;
 export const REQUEST_MAGIC = 0x25609513;
 export const SIMPLE_REPLY_MAGIC = 0x67446698;
 export const STRUCTURED_REPLY_MAGIC = 0x668e33ef;
+export const EXTENDED_REQUEST_MAGIC = 0x21e41c71;
+export const EXTENDED_REPLY_MAGIC = 0x6e8a278c;
 
 export const HandshakeFlag = {
   FIXED_NEWSTYLE: 1 << 0,
@@ -68,6 +73,7 @@ export const TransmissionFlag = {
   SEND_RESIZE: 1 << 9,
   SEND_CACHE: 1 << 10,
   SEND_FAST_ZERO: 1 << 11,
+  BLOCK_STATUS_PAYLOAD: 1 << 12,
 } as const;
 
 export const Command = {
@@ -95,11 +101,12 @@ export const Chunk = {
   OFFSET_DATA: 1,
   OFFSET_HOLE: 2,
   BLOCK_STATUS: 5,
+  BLOCK_STATUS_EXT: 6,
   ERROR: 32769,
   ERROR_OFFSET: 32770,
 } as const;
 
-/** Set in the flags of the last chunk of a structured reply. */
+/** Set in the flags of the last chunk of a structured or extended reply. */
 export const CHUNK_DONE = 1 << 0;
 
 export const NbdErrno = {
@@ -120,6 +127,13 @@ export type NbdErrno = (typeof NbdErrno)[keyof typeof NbdErrno];
 export const AllocationState = {
   HOLE: 1 << 0,
   ZERO: 1 << 1,
+} as const;
+
+/** Status of the `bucketdisk:state` context: one of these, not bits. */
+export const CacheState = {
+  ABSENT: 0,
+  CLEAN: 1,
+  DIRTY: 2,
 } as const;
 
 /** The longest string the protocol allows: names, descriptions, queries. */

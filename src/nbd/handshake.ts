@@ -27,12 +27,13 @@ import {
   OPTION_HEADER_BYTES,
 } from './option-wire.ts';
 import type { ReplyQueue } from './reply-queue.ts';
+import type { Framing } from './wire.ts';
 
 /** What the transmission phase goes by. Taken when the client chose the export: a later resize is for new connections. */
 export interface Negotiated {
   readonly export: NbdExport;
   readonly geometry: Geometry;
-  readonly structuredReplies: boolean;
+  readonly framing: Framing;
   readonly contexts: readonly MetaContext[];
 }
 
@@ -88,7 +89,7 @@ export class Handshake {
   #totalBytes = 0;
 
   #noZeroes = false;
-  #structuredReplies = false;
+  #framing: Framing = 'simple';
   #selectedContexts: readonly MetaContext[] = [];
   #selectedFor: BlockDevice | undefined;
   #shutdown = false;
@@ -257,6 +258,9 @@ export class Handshake {
       case Option.STRUCTURED_REPLY:
         this.#structuredReply(data);
         break;
+      case Option.EXTENDED_HEADERS:
+        this.#extendedHeaders(data);
+        break;
       case Option.LIST_META_CONTEXT:
       case Option.SET_META_CONTEXT:
         this.#metaContext(data);
@@ -283,13 +287,17 @@ export class Handshake {
   }
 
   #exportName(data: Buffer): void {
+    if (this.#framing === 'extended') {
+      this.#end('EXPORT_NAME after extended headers');
+      return;
+    }
     const found = data.length > STRING_BYTES_MAX ? undefined : this.#find(data.toString('utf8'));
     if (found === undefined) {
       this.#end('an unknown export was asked for');
       return;
     }
     const geometry = geometryOf(found);
-    const flags = transmissionFlags(geometry, this.#structuredReplies);
+    const flags = this.#transmissionFlags(found.device, geometry);
     this.#replies.append(encodeExportNameReply(geometry.sizeBytes, flags, !this.#noZeroes));
     this.#choose(found, geometry);
   }
@@ -317,7 +325,7 @@ export class Handshake {
       return;
     }
     const geometry = geometryOf(found);
-    const flags = transmissionFlags(geometry, this.#structuredReplies);
+    const flags = this.#transmissionFlags(found.device, geometry);
     this.#reply(OptionReply.INFO, encodeInfoExport(geometry.sizeBytes, flags));
     if (request.infos.includes(Info.NAME)) this.#reply(OptionReply.INFO, encodeInfoText(Info.NAME, found.name));
     if (request.infos.includes(Info.DESCRIPTION) && found.description !== '') {
@@ -333,9 +341,23 @@ export class Handshake {
 
   #structuredReply(data: Buffer): void {
     if (data.length > 0) this.#reply(OptionReply.ERR_INVALID, 'STRUCTURED_REPLY takes no data');
-    else if (this.#structuredReplies) this.#reply(OptionReply.ERR_INVALID, 'structured replies are already negotiated');
-    else {
-      this.#structuredReplies = true;
+    else if (this.#framing === 'extended') {
+      this.#reply(OptionReply.ERR_EXT_HEADER_REQD, 'extended headers are already negotiated');
+    } else if (this.#framing === 'structured') {
+      this.#reply(OptionReply.ERR_INVALID, 'structured replies are already negotiated');
+    } else {
+      this.#framing = 'structured';
+      this.#reply(OptionReply.ACK);
+    }
+  }
+
+  /** May follow structured replies, which they replace; contexts that were selected stay selected. */
+  #extendedHeaders(data: Buffer): void {
+    if (data.length > 0) this.#reply(OptionReply.ERR_INVALID, 'EXTENDED_HEADERS takes no data');
+    else if (this.#framing === 'extended') {
+      this.#reply(OptionReply.ERR_INVALID, 'extended headers are already negotiated');
+    } else {
+      this.#framing = 'extended';
       this.#reply(OptionReply.ACK);
     }
   }
@@ -344,8 +366,8 @@ export class Handshake {
     const selecting = this.#option === Option.SET_META_CONTEXT;
     // A selection that fails leaves nothing of an earlier one.
     if (selecting) this.#selectedContexts = [];
-    if (!this.#structuredReplies) {
-      this.#reply(OptionReply.ERR_INVALID, 'negotiate structured replies first');
+    if (this.#framing === 'simple') {
+      this.#reply(OptionReply.ERR_INVALID, 'negotiate structured replies or extended headers first');
       return;
     }
     const request = decodeMetaContextRequest(data);
@@ -377,10 +399,32 @@ export class Handshake {
     this.#negotiated = {
       export: chosen,
       geometry: { ...geometry },
-      structuredReplies: this.#structuredReplies,
-      contexts: this.#selectedFor === chosen.device ? this.#selectedContexts : [],
+      framing: this.#framing,
+      contexts: this.#contextsFor(chosen.device),
     };
     this.#state = 'ended';
+  }
+
+  #contextsFor(device: BlockDevice): readonly MetaContext[] {
+    return this.#selectedFor === device ? this.#selectedContexts : [];
+  }
+
+  #transmissionFlags(device: BlockDevice, geometry: Geometry): number {
+    // There is nothing to choose from where no context is selected; who only asks may select one yet.
+    const choosesContexts = this.#option === Option.INFO || this.#contextsFor(device).length > 0;
+    return (
+      TransmissionFlag.HAS_FLAGS |
+      TransmissionFlag.SEND_FLUSH |
+      TransmissionFlag.SEND_FUA |
+      TransmissionFlag.SEND_TRIM |
+      TransmissionFlag.SEND_WRITE_ZEROES |
+      TransmissionFlag.CAN_MULTI_CONN |
+      TransmissionFlag.SEND_CACHE |
+      TransmissionFlag.SEND_FAST_ZERO |
+      (geometry.readOnly ? TransmissionFlag.READ_ONLY : 0) |
+      (this.#framing === 'simple' ? 0 : TransmissionFlag.SEND_DF) |
+      (this.#framing === 'extended' && choosesContexts ? TransmissionFlag.BLOCK_STATUS_PAYLOAD : 0)
+    );
   }
 
   #end(reason: string): void {
@@ -397,24 +441,7 @@ function geometryOf({ device, readOnly }: NbdExport): Geometry {
   return readOnly === true ? { ...device.geometry, readOnly } : device.geometry;
 }
 
-function transmissionFlags(geometry: Geometry, structuredReplies: boolean): number {
-  return (
-    TransmissionFlag.HAS_FLAGS |
-    TransmissionFlag.SEND_FLUSH |
-    TransmissionFlag.SEND_FUA |
-    TransmissionFlag.SEND_TRIM |
-    TransmissionFlag.SEND_WRITE_ZEROES |
-    TransmissionFlag.CAN_MULTI_CONN |
-    TransmissionFlag.SEND_CACHE |
-    TransmissionFlag.SEND_FAST_ZERO |
-    (geometry.readOnly ? TransmissionFlag.READ_ONLY : 0) |
-    (structuredReplies ? TransmissionFlag.SEND_DF : 0)
-  );
-}
-
-const KNOWN_OPTIONS: ReadonlySet<number> = new Set(
-  Object.values(Option).filter((option) => option !== Option.EXTENDED_HEADERS),
-);
+const KNOWN_OPTIONS: ReadonlySet<number> = new Set(Object.values(Option));
 
 function isKnown(option: number): boolean {
   return KNOWN_OPTIONS.has(option);

@@ -1,33 +1,37 @@
 /** Metadata contexts: what BLOCK_STATUS can tell about a range. Another namespace is another entry in the list. */
-import type { BlockDevice, DeviceExtent } from '../volume/block-device.ts';
-import { AllocationState } from './constants.ts';
-
-/** A run of the device with one status, in the terms of its context. */
-export interface StatusRun {
-  readonly length: number;
-  readonly status: number;
-}
+import type { DeviceExtent } from '../volume/block-device.ts';
+import { AllocationState, CacheState } from './constants.ts';
 
 export interface MetaContext {
   /** `namespace:leaf`. */
   readonly name: string;
   /** Names the context in replies; unique among those a server offers, and not 0. */
   readonly id: number;
-  /** Adjacent runs from `offset` on that cover at most `length` bytes, and at least one byte. */
-  status(device: BlockDevice, offset: number, length: number): StatusRun[] | Promise<StatusRun[]>;
+  /** The status of a run, in 32 bits. Neighbours of one status are told of as one. */
+  statusOf(extent: DeviceExtent): number;
 }
 
-/** What is allocated and what reads as zeros, from the device's own map. */
+/** What is allocated and what reads as zeros. */
 export const baseAllocation: MetaContext = {
   name: 'base:allocation',
   id: 1,
-  status(device, offset, length) {
-    const extents = device.extents(offset, length);
-    return Array.isArray(extents) ? allocationRuns(extents) : extents.then(allocationRuns);
-  },
+  statusOf: ({ hole, zero }) => (hole ? AllocationState.HOLE : 0) | (zero ? AllocationState.ZERO : 0),
 };
 
-export const META_CONTEXTS: readonly MetaContext[] = [baseAllocation];
+/** What of the device is in the local cache, and whether it is in the bucket too. */
+export const bucketdiskState: MetaContext = {
+  name: 'bucketdisk:state',
+  id: 2,
+  statusOf: ({ state }) => STATUS_OF_STATE[state],
+};
+
+const STATUS_OF_STATE: Readonly<Record<DeviceExtent['state'], number>> = {
+  absent: CacheState.ABSENT,
+  clean: CacheState.CLEAN,
+  dirty: CacheState.DIRTY,
+};
+
+export const META_CONTEXTS: readonly MetaContext[] = [baseAllocation, bucketdiskState];
 
 /**
  * The contexts that `queries` name. For a list, no queries at all mean every context, and `namespace:` all of a
@@ -43,11 +47,4 @@ export function matchContexts(
   return contexts.filter(
     ({ name }) => queries.includes(name) || queries.includes(name.slice(0, name.indexOf(':') + 1)),
   );
-}
-
-function allocationRuns(extents: readonly DeviceExtent[]): StatusRun[] {
-  return extents.map(({ length, hole, zero }) => ({
-    length,
-    status: (hole ? AllocationState.HOLE : 0) | (zero ? AllocationState.ZERO : 0),
-  }));
 }

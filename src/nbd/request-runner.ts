@@ -4,12 +4,12 @@
  */
 import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import type { BlockDevice, WriteOptions, ZeroOptions } from '../volume/block-device.ts';
+import type { BlockDevice, DeviceExtent, WriteOptions, ZeroOptions } from '../volume/block-device.ts';
 import { Command, CommandFlag, type NbdErrno } from './constants.ts';
 import { errnoOf, errorText } from './errno.ts';
 import type { Negotiated } from './handshake.ts';
 import type { InFlightBudget } from './in-flight-budget.ts';
-import type { MetaContext, StatusRun } from './meta-context.ts';
+import type { MetaContext } from './meta-context.ts';
 import type { PayloadPool } from './payload-pool.ts';
 import { DESCRIPTORS_MAX, Replier } from './replier.ts';
 import type { ReplyQueue } from './reply-queue.ts';
@@ -26,7 +26,9 @@ export interface RequestRunnerOptions {
 }
 
 /** What a BLOCK_STATUS counts in the budget: about what its reply takes, with the device's list that it is made from. */
-const STATUS_BYTES = 2 * 1024 * 1024;
+const STATUS_BYTES = 4 * 1024 * 1024;
+/** For a reply of one run the device is asked for this many: of one context several may be one. */
+const EXTENTS_FOR_ONE_RUN = 128;
 
 /** What a request takes of the in-flight budget; 0 where it holds no memory worth counting. */
 export function budgetBytes({ type, length }: RequestHeader): number {
@@ -40,8 +42,6 @@ const NO_DATA: Buffer = Buffer.alloc(0);
 
 export class RequestRunner {
   readonly #device: BlockDevice;
-  readonly #blockSizePreferredBytes: number;
-  readonly #contexts: readonly MetaContext[];
   readonly #replies: ReplyQueue;
   readonly #replier: Replier;
   readonly #budget: InFlightBudget;
@@ -54,10 +54,8 @@ export class RequestRunner {
 
   constructor(options: RequestRunnerOptions) {
     this.#device = options.negotiated.export.device;
-    this.#blockSizePreferredBytes = options.negotiated.geometry.blockSizePreferredBytes;
-    this.#contexts = options.negotiated.contexts;
     this.#replies = options.replies;
-    this.#replier = new Replier(options.replies, options.negotiated.structuredReplies);
+    this.#replier = new Replier(options.replies, options.negotiated.framing);
     this.#budget = options.budget;
     this.#payloads = options.payloads;
     this.#onProgress = options.onProgress;
@@ -76,17 +74,20 @@ export class RequestRunner {
   }
 
   refuse(request: RequestHeader, errno: NbdErrno, text: string): void {
-    this.#fail(request.cookieHigh, request.cookieLow, errno, text);
+    this.#fail(request, errno, text);
   }
 
-  /** Runs a request that was found good and is neither DISC nor a WRITE with a payload, and has its bytes of the budget. */
-  run(request: RequestHeader): void {
+  /**
+   * Runs a request that was found good and is neither DISC nor a WRITE with a payload, and has its bytes of the budget.
+   * `contexts`: what a BLOCK_STATUS is about. The header is the caller's again once this returns.
+   */
+  run(request: RequestHeader, contexts: readonly MetaContext[]): void {
     const { type, flags, offset, length } = request;
     if (type === Command.READ) this.#read(request);
     else if (type === Command.FLUSH) this.#plain(request, () => this.#device.flush());
-    else if (type === Command.BLOCK_STATUS) this.#blockStatus(request);
+    else if (type === Command.BLOCK_STATUS) this.#blockStatus(request, contexts);
     // A request for nothing does not trouble the device, which may assume that there is something to do.
-    else if (length === 0) this.#succeed(request.cookieHigh, request.cookieLow);
+    else if (length === 0) this.#succeed(request);
     else if (type === Command.TRIM) this.#plain(request, () => this.#device.trim(offset, length, writeOptions(flags)));
     else if (type === Command.CACHE) this.#plain(request, () => this.#device.prefetch(offset, length));
     else if (type === Command.WRITE_ZEROES) {
@@ -96,117 +97,134 @@ export class RequestRunner {
 
   /** Runs a WRITE. `data` is from the payload pool, has its bytes of the budget, and is the runner's from now on. */
   write(request: RequestHeader, data: Buffer): void {
-    const { cookieHigh, cookieLow, flags, offset } = request;
     let done: void | Promise<void>;
     try {
-      done = this.#device.write(offset, data, writeOptions(flags));
+      done = this.#device.write(request.offset, data, writeOptions(request.flags));
     } catch (error) {
-      this.#writeFailed(cookieHigh, cookieLow, offset, data, error);
+      this.#writeFailed(request, data, error);
       return;
     }
-    if (done === undefined) this.#writeDone(cookieHigh, cookieLow, data);
-    else {
-      this.#track(
-        Promise.resolve(done).then(() => this.#writeDone(cookieHigh, cookieLow, data)),
-        (error) => this.#writeFailed(cookieHigh, cookieLow, offset, data, error),
-      );
+    if (done === undefined) {
+      this.#writeDone(request, data);
+      return;
     }
+    const kept = request.copy();
+    this.#track(
+      Promise.resolve(done).then(() => this.#writeDone(kept, data)),
+      (error) => this.#writeFailed(kept, data, error),
+    );
   }
 
-  #writeDone(cookieHigh: number, cookieLow: number, data: Buffer): void {
+  #writeDone(request: RequestHeader, data: Buffer): void {
     this.#payloads.give(data);
     this.#budget.give(data.length);
-    this.#succeed(cookieHigh, cookieLow);
+    this.#succeed(request);
   }
 
-  #writeFailed(cookieHigh: number, cookieLow: number, offset: number, data: Buffer, error: unknown): void {
+  #writeFailed(request: RequestHeader, data: Buffer, error: unknown): void {
     // The buffer is not used again: a write that was given up may still be on its way out of the process somewhere.
     this.#budget.give(data.length);
-    this.#deviceFailed(cookieHigh, cookieLow, Command.WRITE, offset, data.length, error);
+    this.#deviceFailed(request, error);
   }
 
   #read(request: RequestHeader): void {
-    const { cookieHigh, cookieLow, offset, length } = request;
+    const { offset, length } = request;
     if (length === 0) {
-      this.#replier.data(cookieHigh, cookieLow, offset, NO_DATA);
+      this.#replier.data(request, NO_DATA);
       return;
     }
     let data: Buffer | Promise<Buffer>;
     try {
       data = this.#device.read(offset, length, this.#abort.signal);
     } catch (error) {
-      this.#readFailed(cookieHigh, cookieLow, offset, length, error);
+      this.#readFailed(request, error);
       return;
     }
-    if (data instanceof Buffer) this.#readDone(cookieHigh, cookieLow, offset, length, data);
-    else {
-      this.#track(
-        Promise.resolve(data).then((bytes) => this.#readDone(cookieHigh, cookieLow, offset, length, bytes)),
-        (error) => this.#readFailed(cookieHigh, cookieLow, offset, length, error),
-      );
+    if (data instanceof Buffer) {
+      this.#readDone(request, data);
+      return;
     }
+    const kept = request.copy();
+    this.#track(
+      Promise.resolve(data).then((bytes) => this.#readDone(kept, bytes)),
+      (error) => this.#readFailed(kept, error),
+    );
   }
 
-  #readDone(cookieHigh: number, cookieLow: number, offset: number, length: number, data: Buffer): void {
+  #readDone(request: RequestHeader, data: Buffer): void {
+    const { length } = request;
     if (data.length !== length) {
-      const error = new Error(`the device returned ${data.length} bytes`);
-      this.#readFailed(cookieHigh, cookieLow, offset, length, error);
+      this.#readFailed(request, new Error(`the device returned ${data.length} bytes`));
     } else if (this.#abandoned) {
       this.#budget.give(length);
     } else {
-      this.#replier.data(cookieHigh, cookieLow, offset, data);
+      this.#replier.data(request, data);
       // Given back once the reply has been sent: until then the bytes are in memory.
       this.#replies.hold(length);
     }
   }
 
-  #readFailed(cookieHigh: number, cookieLow: number, offset: number, length: number, error: unknown): void {
-    this.#budget.give(length);
-    this.#deviceFailed(cookieHigh, cookieLow, Command.READ, offset, length, error);
+  #readFailed(request: RequestHeader, error: unknown): void {
+    this.#budget.give(request.length);
+    this.#deviceFailed(request, error);
   }
 
   /** A request that is answered without data. */
   #plain(request: RequestHeader, call: () => void | Promise<void>): void {
-    const { cookieHigh, cookieLow, type, offset, length } = request;
     let done: void | Promise<void>;
     try {
       done = call();
     } catch (error) {
-      this.#deviceFailed(cookieHigh, cookieLow, type, offset, length, error);
+      this.#deviceFailed(request, error);
       return;
     }
-    if (done === undefined) this.#succeed(cookieHigh, cookieLow);
-    else {
-      this.#track(
-        Promise.resolve(done).then(() => this.#succeed(cookieHigh, cookieLow)),
-        (error) => this.#deviceFailed(cookieHigh, cookieLow, type, offset, length, error),
-      );
+    if (done === undefined) {
+      this.#succeed(request);
+      return;
     }
+    const kept = request.copy();
+    this.#track(
+      Promise.resolve(done).then(() => this.#succeed(kept)),
+      (error) => this.#deviceFailed(kept, error),
+    );
   }
 
-  #blockStatus(request: RequestHeader): void {
-    const { cookieHigh, cookieLow, flags, type, offset, length } = request;
-    const contexts = this.#contexts;
+  #blockStatus(request: RequestHeader, contexts: readonly MetaContext[]): void {
+    const { flags, offset, length } = request;
     const onlyFirst = (flags & CommandFlag.REQ_ONE) !== 0;
-    // A reply may cover less than was asked: so much that the device's list, too, stays short, however finely it is divided.
-    const covered = Math.min(length, DESCRIPTORS_MAX * this.#blockSizePreferredBytes);
-    const runsOfAll = Promise.all(contexts.map((context) => runsOf(context, this.#device, offset, covered)));
+    let extents: DeviceExtent[] | Promise<DeviceExtent[]>;
+    try {
+      extents = this.#device.extents(offset, length, onlyFirst ? EXTENTS_FOR_ONE_RUN : DESCRIPTORS_MAX);
+      if (Array.isArray(extents)) {
+        this.#statusDone(request, contexts, extents);
+        return;
+      }
+    } catch (error) {
+      this.#statusFailed(request, error);
+      return;
+    }
+    const kept = request.copy();
     this.#track(
-      runsOfAll.then((runs) => {
-        if (this.#abandoned) {
-          this.#budget.give(STATUS_BYTES);
-          return;
-        }
-        contexts.forEach(({ id }, i) => {
-          this.#replier.status(cookieHigh, cookieLow, id, runs[i] ?? [], onlyFirst, i === contexts.length - 1);
-        });
-        this.#replies.hold(STATUS_BYTES);
-      }),
-      (error) => {
-        this.#budget.give(STATUS_BYTES);
-        this.#deviceFailed(cookieHigh, cookieLow, type, offset, length, error);
-      },
+      Promise.resolve(extents).then((list) => this.#statusDone(kept, contexts, list)),
+      (error) => this.#statusFailed(kept, error),
     );
+  }
+
+  #statusDone(request: RequestHeader, contexts: readonly MetaContext[], extents: readonly DeviceExtent[]): void {
+    checkExtents(extents, request.length);
+    if (this.#abandoned) {
+      this.#budget.give(STATUS_BYTES);
+      return;
+    }
+    const runsMax = (request.flags & CommandFlag.REQ_ONE) !== 0 ? 1 : DESCRIPTORS_MAX;
+    const last = contexts.at(-1);
+    for (const context of contexts) this.#replier.status(request, context, extents, runsMax, context === last);
+    this.#replies.hold(STATUS_BYTES);
+  }
+
+  #statusFailed(request: RequestHeader, error: unknown): void {
+    this.#budget.give(STATUS_BYTES);
+    this.#deviceFailed(request, error);
   }
 
   /** Counts a request as in flight until it has been answered. */
@@ -222,26 +240,20 @@ export class RequestRunner {
     });
   }
 
-  #succeed(cookieHigh: number, cookieLow: number): void {
-    if (!this.#abandoned) this.#replier.done(cookieHigh, cookieLow);
+  #succeed(to: RequestHeader): void {
+    if (!this.#abandoned) this.#replier.done(to);
   }
 
-  #fail(cookieHigh: number, cookieLow: number, errno: NbdErrno, text: string): void {
-    if (!this.#abandoned) this.#replier.error(cookieHigh, cookieLow, errno, text);
+  #fail(to: RequestHeader, errno: NbdErrno, text: string): void {
+    if (!this.#abandoned) this.#replier.error(to, errno, text);
   }
 
-  #deviceFailed(
-    cookieHigh: number,
-    cookieLow: number,
-    command: number,
-    offset: number,
-    length: number,
-    error: unknown,
-  ): void {
+  #deviceFailed(request: RequestHeader, error: unknown): void {
+    const { type: command, offset, length } = request;
     const fields = { command, offset, length, error: describeError(error) };
     if (!(error instanceof StorageError)) this.#log.error('a request failed unexpectedly', fields);
     else if (!this.#abandoned) this.#log.debug('a request failed', fields);
-    this.#fail(cookieHigh, cookieLow, errnoOf(error), errorText(error));
+    this.#fail(request, errnoOf(error), errorText(error));
   }
 }
 
@@ -257,10 +269,11 @@ function zeroOptions(flags: number): ZeroOptions {
   };
 }
 
-/** A context's runs, checked: a client told of no run, or of more than it asked about, would go astray. */
-async function runsOf(context: MetaContext, device: BlockDevice, offset: number, length: number): Promise<StatusRun[]> {
-  const runs = await context.status(device, offset, length);
-  const covered = runs.reduce((sum, run) => sum + run.length, 0);
-  if (covered < 1 || covered > length) throw new Error(`${context.name} covers ${covered} bytes`);
-  return runs;
+/** Throws where a device tells of no run, or of more than was asked about: a client told that would go astray. */
+function checkExtents(extents: readonly DeviceExtent[], length: number): void {
+  const coveredBytes = extents.reduce((sum, extent) => {
+    if (extent.length < 1) throw new Error(`the device tells of an extent of ${extent.length} bytes`);
+    return sum + extent.length;
+  }, 0);
+  if (coveredBytes < 1 || coveredBytes > length) throw new Error(`the device's extents cover ${coveredBytes} bytes`);
 }

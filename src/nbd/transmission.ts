@@ -3,9 +3,16 @@
  * there is room for them, and has them run. Requests run concurrently and are answered as they complete.
  */
 import { Command, PAYLOAD_BYTES_MAX } from './constants.ts';
-import { type Refusal, refusalOf } from './request-check.ts';
+import type { MetaContext } from './meta-context.ts';
+import { type Refusal, readQuery, refusalOf } from './request-check.ts';
 import { budgetBytes, RequestRunner, type RequestRunnerOptions } from './request-runner.ts';
-import { decodeRequest, REQUEST_HEADER_BYTES, RequestHeader } from './wire.ts';
+import {
+  decodeExtendedRequest,
+  decodeRequest,
+  EXTENDED_REQUEST_HEADER_BYTES,
+  REQUEST_HEADER_BYTES,
+  RequestHeader,
+} from './wire.ts';
 
 export interface TransmissionOptions extends RequestRunnerOptions {
   readonly inFlightRequestsMax: number;
@@ -13,25 +20,29 @@ export interface TransmissionOptions extends RequestRunnerOptions {
   readonly unsentBytesMax: number;
 }
 
-/** A refused WRITE is read to its end up to this length, to stay in step with the client. */
+/** The payload of a refused request is read to its end up to this length, to stay in step with the client. */
 const SKIPPED_PAYLOAD_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
 
 const NO_PAYLOAD: Buffer = Buffer.alloc(0);
 
-/** `admission`: the request waits for the in-flight budget. */
-type State = 'header' | 'admission' | 'payload' | 'skipped-payload' | 'ended';
+/** `admission`: the request waits for the in-flight budget. `query`: the payload of a block status, which is short. */
+type State = 'header' | 'admission' | 'payload' | 'query' | 'skipped-payload' | 'ended';
 
 export class Transmission {
   readonly #options: TransmissionOptions;
   readonly #runner: RequestRunner;
 
   #state: State = 'header';
+  readonly #extended: boolean;
+  readonly #headerBytes: number;
   /** A header that arrives in pieces is put together here. */
-  readonly #partial = Buffer.alloc(REQUEST_HEADER_BYTES);
+  readonly #partial: Buffer;
   #partialBytes = 0;
   /** The request being taken. */
   readonly #request = new RequestHeader();
   #refusal: Refusal | undefined;
+  /** What a BLOCK_STATUS being taken is about. */
+  #contexts: readonly MetaContext[];
   #payload = NO_PAYLOAD;
   #payloadBytes = 0;
   #skipBytes = 0;
@@ -43,6 +54,10 @@ export class Transmission {
   constructor(options: TransmissionOptions) {
     this.#options = options;
     this.#runner = new RequestRunner(options);
+    this.#extended = options.negotiated.framing === 'extended';
+    this.#headerBytes = this.#extended ? EXTENDED_REQUEST_HEADER_BYTES : REQUEST_HEADER_BYTES;
+    this.#partial = Buffer.alloc(this.#headerBytes);
+    this.#contexts = options.negotiated.contexts;
   }
 
   /** Requests received, whatever became of them. */
@@ -57,7 +72,7 @@ export class Transmission {
 
   /** True where the client owes us the rest of a payload. */
   get midPayload(): boolean {
-    return this.#state === 'payload' || this.#state === 'skipped-payload';
+    return this.#state === 'payload' || this.#state === 'query' || this.#state === 'skipped-payload';
   }
 
   /** True where every request that came has been answered into the queue. */
@@ -96,7 +111,7 @@ export class Transmission {
       this.#payloadBytes = 0;
     } else {
       this.#state = 'header';
-      this.#runner.run(this.#request);
+      this.#runner.run(this.#request, this.#contexts);
     }
   }
 
@@ -116,6 +131,10 @@ export class Transmission {
     if (this.#payloadBytes < this.#payload.length) return;
     const data = this.#payload;
     this.#payload = NO_PAYLOAD;
+    if (this.#state === 'query') {
+      this.#query(data);
+      return;
+    }
     this.#state = 'header';
     this.#runner.write(this.#request, data);
   }
@@ -130,8 +149,8 @@ export class Transmission {
       if (this.#state === 'header') {
         if (this.#blocked()) break;
         at += this.#takeHeader(bytes, at, end);
-      } else if (this.#state === 'payload') {
-        const taken = Math.min(this.missingPayload, end - at);
+      } else if (this.#state === 'payload' || this.#state === 'query') {
+        const taken = Math.min(this.#payload.length - this.#payloadBytes, end - at);
         bytes.copy(this.#payload, this.#payloadBytes, at, at + taken);
         at += taken;
         this.arrived(taken);
@@ -152,14 +171,15 @@ export class Transmission {
 
   /** Returns the bytes it took. */
   #takeHeader(bytes: Buffer, at: number, end: number): number {
-    if (this.#partialBytes === 0 && end - at >= REQUEST_HEADER_BYTES) {
+    const headerBytes = this.#headerBytes;
+    if (this.#partialBytes === 0 && end - at >= headerBytes) {
       this.#begin(bytes, at);
-      return REQUEST_HEADER_BYTES;
+      return headerBytes;
     }
-    const taken = Math.min(REQUEST_HEADER_BYTES - this.#partialBytes, end - at);
+    const taken = Math.min(headerBytes - this.#partialBytes, end - at);
     bytes.copy(this.#partial, this.#partialBytes, at, at + taken);
     this.#partialBytes += taken;
-    if (this.#partialBytes === REQUEST_HEADER_BYTES) {
+    if (this.#partialBytes === headerBytes) {
       this.#partialBytes = 0;
       this.#begin(this.#partial, 0);
     }
@@ -168,26 +188,45 @@ export class Transmission {
 
   #begin(header: Buffer, at: number): void {
     const request = this.#request;
-    if (!decodeRequest(header, at, request)) {
+    const decode = this.#extended ? decodeExtendedRequest : decodeRequest;
+    if (!decode(header, at, request)) {
       this.#end('bad request magic');
       return;
     }
     this.#requests++;
-    const { type, length } = request;
-    this.#refusal = refusalOf(request, this.#options.negotiated, this.#shutdown);
+    const { type, payloadBytes } = request;
+    const { negotiated } = this.#options;
+    this.#refusal = refusalOf(request, negotiated, this.#shutdown);
     if (this.#refusal !== undefined) {
-      if (type !== Command.WRITE || length === 0) this.#refuse();
-      else if (length <= SKIPPED_PAYLOAD_BYTES_MAX) this.#skip(length);
-      else this.#end(`a write of ${length} bytes`);
+      if (payloadBytes === 0) this.#refuse();
+      else if (payloadBytes <= SKIPPED_PAYLOAD_BYTES_MAX) this.#skip(payloadBytes);
+      else this.#end(`a payload of ${payloadBytes} bytes`);
     } else if (type === Command.DISC) {
       this.#end('');
+    } else if (type === Command.BLOCK_STATUS && payloadBytes > 0) {
+      this.#state = 'query';
+      this.#payload = Buffer.allocUnsafe(payloadBytes);
+      this.#payloadBytes = 0;
     } else {
+      this.#contexts = negotiated.contexts;
       this.#admit(budgetBytes(request));
     }
   }
 
+  #query(payload: Buffer): void {
+    this.#state = 'header';
+    const read = readQuery(payload, this.#request, this.#options.negotiated);
+    if ('errno' in read) {
+      this.#refusal = read;
+      this.#refuse();
+      return;
+    }
+    this.#contexts = read;
+    this.#admit(budgetBytes(this.#request));
+  }
+
   #admit(bytes: number): void {
-    if (bytes === 0) this.#runner.run(this.#request);
+    if (bytes === 0) this.#runner.run(this.#request, this.#contexts);
     else if (this.#options.budget.take(bytes)) this.admitted();
     else this.#state = 'admission';
   }

@@ -1,148 +1,189 @@
 /**
  * The transmission phase on the wire: requests in, replies out. Pure functions over a buffer the caller gives, all
- * big-endian. Cookies are opaque 64-bit numbers and travel as two 32-bit words, so that no BigInt is made per request.
+ * big-endian. Cookies are opaque 64-bit numbers and travel as two 32-bit words, so that no BigInt is made per request; so do
+ * offsets that are sent back as they came.
  */
 import {
   CHUNK_DONE,
-  Chunk,
+  Command,
+  CommandFlag,
+  EXTENDED_REPLY_MAGIC,
+  EXTENDED_REQUEST_MAGIC,
   type NbdErrno,
   REQUEST_MAGIC,
   SIMPLE_REPLY_MAGIC,
   STRUCTURED_REPLY_MAGIC,
 } from './constants.ts';
 
+/**
+ * How both sides frame their messages. `simple` and `structured`: compact requests, and the replies of that name.
+ * `extended`: extended requests and replies, with 64-bit lengths.
+ */
+export type Framing = 'simple' | 'structured' | 'extended';
+
 export const REQUEST_HEADER_BYTES = 28;
+export const EXTENDED_REQUEST_HEADER_BYTES = 32;
 export const SIMPLE_REPLY_BYTES = 16;
 export const CHUNK_HEADER_BYTES = 20;
-/** A chunk header with the offset that data begins with. */
-export const DATA_CHUNK_HEADER_BYTES = CHUNK_HEADER_BYTES + 8;
-export const HOLE_CHUNK_BYTES = CHUNK_HEADER_BYTES + 12;
-/** A BLOCK_STATUS chunk up to its first descriptor. */
-export const STATUS_CHUNK_HEADER_BYTES = CHUNK_HEADER_BYTES + 4;
+export const EXTENDED_CHUNK_HEADER_BYTES = 32;
+
+/** What stands between a chunk's header and the data of an OFFSET_DATA chunk. */
+export const DATA_HEAD_BYTES = 8;
+/** The whole of an OFFSET_HOLE chunk after its header. */
+export const HOLE_BYTES = 12;
+/** An ERROR chunk after its header, up to its message. */
+export const ERROR_HEAD_BYTES = 6;
+/** A BLOCK_STATUS chunk after its header, up to its first descriptor; then those of a BLOCK_STATUS_EXT chunk. */
+export const STATUS_HEAD_BYTES = 4;
 export const STATUS_DESCRIPTOR_BYTES = 8;
-/** An ERROR chunk up to its message. */
-export const ERROR_CHUNK_HEADER_BYTES = CHUNK_HEADER_BYTES + 6;
+export const STATUS_EXT_HEAD_BYTES = 8;
+export const STATUS_EXT_DESCRIPTOR_BYTES = 16;
+
+/** The payload of a BLOCK_STATUS request that names contexts: the effect length, then an id for each. */
+export const QUERY_HEAD_BYTES = 8;
+export const QUERY_ID_BYTES = 4;
 
 const TWO_TO_32 = 2 ** 32;
 
-/** A request's header. One is kept per connection and refilled, as a request is either answered or captured at once. */
-export class RequestHeader {
+/** What a reply must say of the request it is to. */
+export interface ReplyTarget {
+  readonly cookieHigh: number;
+  readonly cookieLow: number;
+  readonly offsetHigh: number;
+  readonly offsetLow: number;
+}
+
+/** A request's header. One is kept per connection and refilled; whoever answers later keeps a copy. */
+export class RequestHeader implements ReplyTarget {
   flags = 0;
   type = 0;
   cookieHigh = 0;
   cookieLow = 0;
-  /** Exact up to 2^53; beyond that only known to be too large, which is all a caller needs. */
+  offsetHigh = 0;
+  offsetLow = 0;
+  /** Exact up to 2^53; beyond that only known to be too large, which is all a caller needs. So is `length`. */
   offset = 0;
+  /** How much of the device it is about. */
   length = 0;
+  /** How many bytes follow the header. */
+  payloadBytes = 0;
+
+  copy(): RequestHeader {
+    const copy = new RequestHeader();
+    copy.flags = this.flags;
+    copy.type = this.type;
+    copy.cookieHigh = this.cookieHigh;
+    copy.cookieLow = this.cookieLow;
+    copy.offsetHigh = this.offsetHigh;
+    copy.offsetLow = this.offsetLow;
+    copy.offset = this.offset;
+    copy.length = this.length;
+    copy.payloadBytes = this.payloadBytes;
+    return copy;
+  }
 }
 
-/** Decodes the header at `at`. False where the magic is wrong: the stream is then lost. */
+/** Decodes the compact header at `at`. False where the magic is wrong: the stream is then lost. */
 export function decodeRequest(from: Buffer, at: number, into: RequestHeader): boolean {
   if (from.readUInt32BE(at) !== REQUEST_MAGIC) return false;
+  decodeCommon(from, at, into);
+  into.length = from.readUInt32BE(at + 24);
+  into.payloadBytes = into.type === Command.WRITE ? into.length : 0;
+  return true;
+}
+
+/** The same of an extended header. Whatever the command, PAYLOAD_LEN alone tells whether a payload follows. */
+export function decodeExtendedRequest(from: Buffer, at: number, into: RequestHeader): boolean {
+  if (from.readUInt32BE(at) !== EXTENDED_REQUEST_MAGIC) return false;
+  decodeCommon(from, at, into);
+  into.length = readUInt64(from, at + 24);
+  into.payloadBytes = (into.flags & CommandFlag.PAYLOAD_LEN) !== 0 ? into.length : 0;
+  return true;
+}
+
+function decodeCommon(from: Buffer, at: number, into: RequestHeader): void {
   into.flags = from.readUInt16BE(at + 4);
   into.type = from.readUInt16BE(at + 6);
   into.cookieHigh = from.readUInt32BE(at + 8);
   into.cookieLow = from.readUInt32BE(at + 12);
-  into.offset = readUInt64(from, at + 16);
-  into.length = from.readUInt32BE(at + 24);
-  return true;
+  into.offsetHigh = from.readUInt32BE(at + 16);
+  into.offsetLow = from.readUInt32BE(at + 20);
+  into.offset = into.offsetHigh * TWO_TO_32 + into.offsetLow;
 }
 
-export function encodeSimpleReply(
-  into: Buffer,
-  at: number,
-  error: NbdErrno,
-  cookieHigh: number,
-  cookieLow: number,
-): void {
+export function encodeSimpleReply(into: Buffer, at: number, error: NbdErrno, to: ReplyTarget): void {
   into.writeUInt32BE(SIMPLE_REPLY_MAGIC, at);
   into.writeUInt32BE(error, at + 4);
-  into.writeUInt32BE(cookieHigh, at + 8);
-  into.writeUInt32BE(cookieLow, at + 12);
+  into.writeUInt32BE(to.cookieHigh, at + 8);
+  into.writeUInt32BE(to.cookieLow, at + 12);
 }
 
-/** `length` counts what follows this header. */
+/** Of a structured reply. `length` counts what follows this header. */
 export function encodeChunkHeader(
   into: Buffer,
   at: number,
   type: number,
   done: boolean,
-  cookieHigh: number,
-  cookieLow: number,
+  to: ReplyTarget,
   length: number,
 ): void {
   into.writeUInt32BE(STRUCTURED_REPLY_MAGIC, at);
   into.writeUInt16BE(done ? CHUNK_DONE : 0, at + 4);
   into.writeUInt16BE(type, at + 6);
-  into.writeUInt32BE(cookieHigh, at + 8);
-  into.writeUInt32BE(cookieLow, at + 12);
+  into.writeUInt32BE(to.cookieHigh, at + 8);
+  into.writeUInt32BE(to.cookieLow, at + 12);
   into.writeUInt32BE(length, at + 16);
 }
 
-/** The whole of a successful reply without data. */
-export function encodeDoneChunk(into: Buffer, at: number, cookieHigh: number, cookieLow: number): void {
-  encodeChunkHeader(into, at, Chunk.NONE, true, cookieHigh, cookieLow, 0);
-}
-
-/** The final OFFSET_DATA chunk up to its data, `dataLength` bytes that begin at `offset` of the device. */
-export function encodeDataChunkHeader(
+/** Of an extended reply. `length` counts what follows this header, at most 2^32 - 1. */
+export function encodeExtendedChunkHeader(
   into: Buffer,
   at: number,
-  cookieHigh: number,
-  cookieLow: number,
-  offset: number,
-  dataLength: number,
-): void {
-  encodeChunkHeader(into, at, Chunk.OFFSET_DATA, true, cookieHigh, cookieLow, 8 + dataLength);
-  writeUInt64(into, at + CHUNK_HEADER_BYTES, offset);
-}
-
-/** The whole of a final OFFSET_HOLE chunk: `holeLength` bytes at `offset` read as zeros. */
-export function encodeHoleChunk(
-  into: Buffer,
-  at: number,
-  cookieHigh: number,
-  cookieLow: number,
-  offset: number,
-  holeLength: number,
-): void {
-  encodeChunkHeader(into, at, Chunk.OFFSET_HOLE, true, cookieHigh, cookieLow, 12);
-  writeUInt64(into, at + CHUNK_HEADER_BYTES, offset);
-  into.writeUInt32BE(holeLength, at + CHUNK_HEADER_BYTES + 8);
-}
-
-/** A BLOCK_STATUS chunk up to its descriptors, of which `descriptors` follow. */
-export function encodeStatusChunkHeader(
-  into: Buffer,
-  at: number,
+  type: number,
   done: boolean,
-  cookieHigh: number,
-  cookieLow: number,
-  contextId: number,
-  descriptors: number,
+  to: ReplyTarget,
+  length: number,
 ): void {
-  const length = 4 + descriptors * STATUS_DESCRIPTOR_BYTES;
-  encodeChunkHeader(into, at, Chunk.BLOCK_STATUS, done, cookieHigh, cookieLow, length);
-  into.writeUInt32BE(contextId, at + CHUNK_HEADER_BYTES);
+  into.writeUInt32BE(EXTENDED_REPLY_MAGIC, at);
+  into.writeUInt16BE(done ? CHUNK_DONE : 0, at + 4);
+  into.writeUInt16BE(type, at + 6);
+  into.writeUInt32BE(to.cookieHigh, at + 8);
+  into.writeUInt32BE(to.cookieLow, at + 12);
+  into.writeUInt32BE(to.offsetHigh, at + 16);
+  into.writeUInt32BE(to.offsetLow, at + 20);
+  into.writeUInt32BE(0, at + 24);
+  into.writeUInt32BE(length, at + 28);
 }
 
+/** The data that follows begins where the request does. */
+export function encodeDataHead(into: Buffer, at: number, to: ReplyTarget): void {
+  into.writeUInt32BE(to.offsetHigh, at);
+  into.writeUInt32BE(to.offsetLow, at + 4);
+}
+
+/** `holeLength` bytes from where the request begins read as zeros. */
+export function encodeHole(into: Buffer, at: number, to: ReplyTarget, holeLength: number): void {
+  encodeDataHead(into, at, to);
+  into.writeUInt32BE(holeLength, at + DATA_HEAD_BYTES);
+}
+
+/** A message of `messageBytes` follows, in UTF-8. */
+export function encodeErrorHead(into: Buffer, at: number, error: NbdErrno, messageBytes: number): void {
+  into.writeUInt32BE(error, at);
+  into.writeUInt16BE(messageBytes, at + 4);
+}
+
+/** A descriptor of a BLOCK_STATUS chunk. */
 export function encodeStatusDescriptor(into: Buffer, at: number, length: number, status: number): void {
   into.writeUInt32BE(length, at);
   into.writeUInt32BE(status, at + 4);
 }
 
-/** A final ERROR chunk up to its message, of which `messageBytes` follow in UTF-8. */
-export function encodeErrorChunkHeader(
-  into: Buffer,
-  at: number,
-  cookieHigh: number,
-  cookieLow: number,
-  error: NbdErrno,
-  messageBytes: number,
-): void {
-  encodeChunkHeader(into, at, Chunk.ERROR, true, cookieHigh, cookieLow, 6 + messageBytes);
-  into.writeUInt32BE(error, at + CHUNK_HEADER_BYTES);
-  into.writeUInt16BE(messageBytes, at + CHUNK_HEADER_BYTES + 4);
+/** A descriptor of a BLOCK_STATUS_EXT chunk. */
+export function encodeStatusExtDescriptor(into: Buffer, at: number, length: number, status: number): void {
+  writeUInt64(into, at, length);
+  into.writeUInt32BE(0, at + 8);
+  into.writeUInt32BE(status, at + 12);
 }
 
 /** Exact up to 2^53. */

@@ -10,11 +10,18 @@ export interface Geometry {
   readonly readOnly: boolean;
 }
 
+/**
+ * Where a run's newest bytes are. `dirty`: here, and not in the bucket yet. `clean`: here and in the bucket. `absent`: not
+ * here; in the bucket, or nowhere where it is a hole.
+ */
+export type ExtentState = 'absent' | 'clean' | 'dirty';
+
 /** A run of the device. `hole`: nothing is stored for it. `zero`: it reads as zeros. */
 export interface DeviceExtent {
   readonly length: number;
   readonly hole: boolean;
   readonly zero: boolean;
+  readonly state: ExtentState;
 }
 
 export interface WriteOptions {
@@ -52,8 +59,11 @@ export interface BlockDevice {
   /** When it settles, every write, zero and trim made before it is as durable as the volume's mode promises. */
   flush(): void | Promise<void>;
 
-  /** Adjacent runs that cover the range, in order; lengths add up to `length`. */
-  extents(offset: number, length: number): DeviceExtent[] | Promise<DeviceExtent[]>;
+  /**
+   * Adjacent runs that cover the range, in order; lengths add up to `length`. Where that takes more than `countMax` runs,
+   * only the first so many: a list must stay short whatever the range.
+   */
+  extents(offset: number, length: number, countMax?: number): DeviceExtent[] | Promise<DeviceExtent[]>;
 
   /** A hint that the range will be read soon; resolves once it has been acted on. */
   prefetch(offset: number, length: number): void | Promise<void>;

@@ -75,10 +75,12 @@ export class WriteThroughDevice implements BlockDevice {
     await this.#ours();
   }
 
-  async extents(offset: number, length: number): Promise<DeviceExtent[]> {
+  async extents(offset: number, length: number, countMax?: number): Promise<DeviceExtent[]> {
     this.#checkOpen();
     this.#checkInside(offset, length, 'INVALID');
-    return length === 0 ? [] : this.#answer(this.#reading, this.#layout.extents(offset, length));
+    if (length === 0) return [];
+    const extents = await this.#answer(this.#reading, this.#layout.extents(offset, length, countMax));
+    return extents.map((extent) => ({ ...extent, state: 'absent' }));
   }
 
   /** There is no cache to read ahead into. */

@@ -133,7 +133,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     return fast(offset) && fast(offset + length);
   }
 
-  async extents(offset: number, length: number): Promise<Extent[]> {
+  async extents(offset: number, length: number, countMax?: number): Promise<Extent[]> {
     const states = this.#states;
     if (states === null) return [{ length, hole: false, zero: false }];
     const survey = this.#survey?.running?.catch(() => {});
@@ -143,7 +143,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     const first = Math.floor(offset / this.blockSizeBytes);
     const end = Math.ceil((offset + length) / this.blockSizeBytes);
     return this.#gates.run(first, end, false, async () =>
-      mapExtents(states, this.#queues.writtenBlocks(first, end), this.blockSizeBytes, offset, length),
+      mapExtents(states, this.#queues.writtenBlocks(first, end), this.blockSizeBytes, offset, length, countMax),
     );
   }
 

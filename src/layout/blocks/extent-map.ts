@@ -4,7 +4,7 @@ import { ABSENT, type BlockStates } from './block-states.ts';
 
 /**
  * The runs of [offset, offset + length), adjacent ones merged. A hole is a block known to have no object, unless it is one of
- * `written`: what is being written to it was asked for before this question was.
+ * `written`: what is being written to it was asked for before this question was. Of more than `countMax` runs, the first.
  */
 export function mapExtents(
   states: BlockStates,
@@ -12,6 +12,7 @@ export function mapExtents(
   blockSizeBytes: number,
   offset: number,
   length: number,
+  countMax = Number.POSITIVE_INFINITY,
 ): Extent[] {
   const end = offset + length;
   const endBlock = Math.ceil(end / blockSizeBytes);
@@ -27,7 +28,8 @@ export function mapExtents(
     at = runEnd;
   };
   let next = 0;
-  for (let block = Math.floor(offset / blockSizeBytes); block < endBlock; ) {
+  // The last run is complete once another has begun.
+  for (let block = Math.floor(offset / blockSizeBytes); block < endBlock && extents.length <= countMax; ) {
     const absent = states.get(block) === ABSENT;
     const runEnd = states.next(ABSENT, !absent, block, endBlock);
     for (let dirty = data[next]; dirty !== undefined && dirty < runEnd; dirty = data[++next]) {
@@ -37,5 +39,5 @@ export function mapExtents(
     addUpTo(runEnd, absent);
     block = runEnd;
   }
-  return extents;
+  return extents.length > countMax ? extents.slice(0, countMax) : extents;
 }

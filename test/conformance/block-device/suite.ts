@@ -145,13 +145,23 @@ export function blockDeviceSuite(name: string, setUp: () => Promise<DeviceUnderT
         [8191, 4098],
       ] as const) {
         let at = offset;
-        for (const { length: run, hole, zero } of await device.extents(offset, length)) {
+        for (const { length: run, hole, zero, state } of await device.extents(offset, length)) {
           assert.ok(run > 0);
+          assert.ok(['absent', 'clean', 'dirty'].includes(state));
           assert.ok(!hole || zero, 'a hole of this device reads as zeros');
           if (zero) assert.ok((await device.read(at, run)).every((byte) => byte === 0));
           at += run;
         }
         assert.equal(at, offset + length);
+      }
+    });
+
+    it('of more extents than asked for only the first are told', async (device) => {
+      for (const page of [1, 5, 9, 20]) await device.write(page * 4096, pattern(4096, 1), PLAIN);
+      const all = await device.extents(0, DEVICE_BYTES);
+      assert.ok(all.length >= 1);
+      for (let count = 1; count <= all.length + 1; count++) {
+        assert.deepEqual(await device.extents(0, DEVICE_BYTES, count), all.slice(0, count));
       }
     });
 

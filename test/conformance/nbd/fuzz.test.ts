@@ -1,87 +1,14 @@
-/**
- * Conversations made by chance and spoiled by accidents, over real sockets cut anywhere: each is answered as a simple
- * reference says, or left in the midst, and nothing is left taken. FUZZ_SEEDS, FUZZ_SEED and FUZZ_FIRST_SEED as in the
- * unit test of the session.
- */
-import assert from 'node:assert/strict';
+/** Conversations by chance, over sockets. FUZZ_SEEDS, FUZZ_SEED and FUZZ_FIRST_SEED as in the unit test without them. */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { silentLog } from '../../../src/lib/log.ts';
-import { NbdServer } from '../../../src/nbd/server.ts';
-import { Random } from '../lease/random.ts';
-import { tableOf } from './export-table.ts';
-import { check, isAmbiguous } from './fuzz/check.ts';
-import { sensible, spoiled } from './fuzz/conversation.ts';
-import { FuzzDevice } from './fuzz/fuzz-device.ts';
-import { EXPORT_NAME, expect, SIZE } from './fuzz/reference.ts';
+import { playSocketSeed } from './fuzz/sockets.ts';
 
 const { FUZZ_SEED, FUZZ_SEEDS, FUZZ_FIRST_SEED } = process.env;
 const first = Number(FUZZ_SEED ?? FUZZ_FIRST_SEED ?? 1);
 const count = FUZZ_SEED === undefined ? Number(FUZZ_SEEDS ?? 150) : 1;
 const AT_ONCE = 4;
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
-/** Sends the input in pieces, ends its side, and returns all that came until the server closed. */
-async function converse(random: Random, socket: Socket, tcp: boolean, input: Buffer, leaves: boolean): Promise<Buffer> {
-  const received: Buffer[] = [];
-  const closed = new Promise<void>((resolve) => socket.once('close', resolve));
-  socket.on('error', () => {});
-  socket.on('data', (bytes: Buffer) => received.push(bytes));
-  for (let at = 0; at < input.length && !socket.destroyed; ) {
-    const length = random.int(1, random.chance(0.5) ? 100 : 40_000);
-    socket.write(input.subarray(at, at + length));
-    at += length;
-    if (random.chance(0.1)) socket.pause();
-    if (random.chance(0.5)) await turn();
-    socket.resume();
-    if (leaves && random.chance(0.1)) break;
-  }
-  if (!leaves) socket.end();
-  else if (tcp && random.chance(0.5)) socket.resetAndDestroy();
-  else socket.destroy();
-  await closed;
-  return Buffer.concat(received);
-}
-
-async function run(seed: number, dir: string): Promise<void> {
-  const random = new Random(seed);
-  const device = new FuzzDevice(random, random.chance(0.7));
-  const server = new NbdServer({
-    exports: tableOf({ name: EXPORT_NAME, description: 'text', device }),
-    log: silentLog,
-    limits: {
-      inFlightRequestsMax: random.int(1, 8),
-      inFlightBytesMax: random.int(1, 200_000),
-      unsentBytesMax: random.int(0, 50_000),
-    },
-  });
-  const address = await server.listen(
-    random.chance(0.5) ? { host: '127.0.0.1', port: 0 } : { path: join(dir, String(seed)) },
-  );
-  const input = spoiled(random, sensible(random), random.chance(0.5) ? 0 : random.int(1, 3));
-  const leaves = random.chance(0.2);
-  const socket = connect({ ...address, allowHalfOpen: true });
-  let over = false;
-  const output = converse(random, socket, 'port' in address, input, leaves).finally(() => {
-    over = true;
-  });
-  while (!over || device.pending > 0 || server.connections().length > 0) {
-    if (device.pending > 0) device.completeOne();
-    else await turn();
-    if (random.chance(0.3)) await turn();
-  }
-  while (server.bytesInFlight > 0) await turn();
-  await server.close({ deadlineMs: 0 });
-  const bytes = Buffer.alloc(SIZE);
-  const expected = expect(input, bytes);
-  if (leaves || isAmbiguous(expected)) return;
-  check(await output, expected);
-  assert.ok(device.bytes.equals(bytes), 'the device holds other bytes');
-}
 
 test(`conversations by chance over sockets, seeds ${first} to ${first + count - 1}`, async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'nbd-'));
@@ -90,7 +17,7 @@ test(`conversations by chance over sockets, seeds ${first} to ${first + count - 
   const worker = async (): Promise<void> => {
     while (next < first + count) {
       const seed = next++;
-      await run(seed, dir).catch((error: unknown) => {
+      await playSocketSeed(seed, dir).catch((error: unknown) => {
         throw new Error(`seed ${seed}`, { cause: error });
       });
     }

@@ -98,7 +98,7 @@ describe('options', () => {
       assert.equal(reply.readBigUInt64BE(), BigInt(MIB));
       assert.equal(reply.readUInt16BE(8), ALL_FLAGS);
       assert.ok(reply.subarray(10).every((byte) => byte === 0));
-      assert.equal((await client.request({ type: 0, length: 512 })).structured, false);
+      assert.equal((await client.request({ type: 0, length: 512 })).framing, 'simple');
     }
   });
 
@@ -116,11 +116,13 @@ describe('options', () => {
       assert.equal(answers.at(-1)?.type, OptionReply.ACK);
       return answers.slice(0, -1).map(({ data }) => `${data.readUInt32BE()} ${data.toString('utf8', 4)}`);
     };
-    assert.deepEqual(await names(Option.LIST_META_CONTEXT, []), ['0 base:allocation']);
+    assert.deepEqual(await names(Option.LIST_META_CONTEXT, []), ['0 base:allocation', '0 bucketdisk:state']);
+    assert.deepEqual(await names(Option.LIST_META_CONTEXT, ['bucketdisk:']), ['0 bucketdisk:state']);
     assert.deepEqual(await names(Option.LIST_META_CONTEXT, ['base:']), ['0 base:allocation']);
     assert.deepEqual(await names(Option.LIST_META_CONTEXT, ['qemu:', 'base:allocation']), ['0 base:allocation']);
     assert.deepEqual(await names(Option.LIST_META_CONTEXT, ['qemu:', 'base']), []);
     assert.deepEqual(await names(Option.SET_META_CONTEXT, ['qemu:x', 'base:allocation']), ['1 base:allocation']);
+    assert.deepEqual(await names(Option.SET_META_CONTEXT, ['bucketdisk:state']), ['2 bucketdisk:state']);
     assert.deepEqual(await names(Option.SET_META_CONTEXT, ['base:']), []);
     assert.deepEqual(await names(Option.SET_META_CONTEXT, []), []);
   });
@@ -167,7 +169,7 @@ describe('bad options are answered and leave the connection in step', () => {
     ['GO: an unknown export', Option.GO, infoData('nosuch'), OptionReply.ERR_UNKNOWN],
     ['INFO: an unknown export', Option.INFO, infoData('nosuch'), OptionReply.ERR_UNKNOWN],
     ['STARTTLS', Option.STARTTLS, undefined, OptionReply.ERR_POLICY],
-    ['EXTENDED_HEADERS', Option.EXTENDED_HEADERS, undefined, OptionReply.ERR_UNSUP],
+    ['EXTENDED_HEADERS with data', Option.EXTENDED_HEADERS, Buffer.from('x'), OptionReply.ERR_INVALID],
     ['SET_META before STRUCTURED_REPLY', Option.SET_META_CONTEXT, metaContextData('disk', []), OptionReply.ERR_INVALID],
     [
       'LIST_META before STRUCTURED_REPLY',

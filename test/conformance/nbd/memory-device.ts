@@ -9,12 +9,15 @@ import type {
 } from '../../../src/volume/block-device.ts';
 
 const PAGE_BYTES = 4096;
+const HOLE = 0;
+const DIRTY = 1;
+const CLEAN = 2;
 
 export class MemoryDevice implements BlockDevice {
   readonly geometry: Geometry;
   readonly bytes: Buffer;
-  /** Which pages hold something, for the extents. */
-  readonly #allocated: Uint8Array;
+  /** What is known of each page, for the extents: as a cache would have it, a flush brings everything to the bucket. */
+  readonly #pages: Uint8Array;
   /** Every call, in the order they were made. */
   readonly calls: string[] = [];
   /** Kept off where calls are too many to be remembered. */
@@ -32,7 +35,7 @@ export class MemoryDevice implements BlockDevice {
       ...geometry,
     };
     this.bytes = Buffer.alloc(sizeBytes);
-    this.#allocated = new Uint8Array(Math.ceil(sizeBytes / PAGE_BYTES));
+    this.#pages = new Uint8Array(Math.ceil(sizeBytes / PAGE_BYTES));
   }
 
   read(offset: number, length: number, _signal?: AbortSignal): Buffer | Promise<Buffer> {
@@ -62,16 +65,27 @@ export class MemoryDevice implements BlockDevice {
 
   flush(): void | Promise<void> {
     this.#called('flush');
+    for (let at = this.#pages.indexOf(DIRTY); at >= 0; at = this.#pages.indexOf(DIRTY, at + 1)) this.#pages[at] = CLEAN;
   }
 
-  extents(offset: number, length: number): DeviceExtent[] | Promise<DeviceExtent[]> {
+  extents(
+    offset: number,
+    length: number,
+    countMax = Number.POSITIVE_INFINITY,
+  ): DeviceExtent[] | Promise<DeviceExtent[]> {
     this.#called('extents', offset, length);
     const extents: DeviceExtent[] = [];
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length && extents.length < countMax; ) {
       const page = Math.floor(at / PAGE_BYTES);
       const end = Math.min(offset + length, (page + 1) * PAGE_BYTES);
-      const hole = this.#allocated[page] === 0;
-      extents.push({ length: end - at, hole, zero: hole });
+      const known = this.#pages[page];
+      const hole = known === HOLE;
+      extents.push({
+        length: end - at,
+        hole,
+        zero: hole,
+        state: hole ? 'absent' : known === DIRTY ? 'dirty' : 'clean',
+      });
       at = end;
     }
     return extents;
@@ -84,13 +98,13 @@ export class MemoryDevice implements BlockDevice {
   async close(): Promise<void> {}
 
   #mark(offset: number, length: number): void {
-    this.#allocated.fill(1, Math.floor(offset / PAGE_BYTES), Math.ceil((offset + length) / PAGE_BYTES));
+    this.#pages.fill(DIRTY, Math.floor(offset / PAGE_BYTES), Math.ceil((offset + length) / PAGE_BYTES));
   }
 
   #unmark(offset: number, length: number): void {
     const first = Math.ceil(offset / PAGE_BYTES);
     const end = Math.floor((offset + length) / PAGE_BYTES);
-    if (end > first) this.#allocated.fill(0, first, end);
+    if (end > first) this.#pages.fill(HOLE, first, end);
   }
 
   #called(name: string, ...details: (string | number | false)[]): void {
@@ -125,9 +139,9 @@ export class LaterMemoryDevice extends MemoryDevice {
     await super.flush();
   }
 
-  override async extents(offset: number, length: number): Promise<DeviceExtent[]> {
+  override async extents(offset: number, length: number, countMax?: number): Promise<DeviceExtent[]> {
     await turn();
-    return super.extents(offset, length);
+    return super.extents(offset, length, countMax);
   }
 
   override async prefetch(offset: number, length: number): Promise<void> {

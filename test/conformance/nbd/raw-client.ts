@@ -5,6 +5,9 @@ import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'n
 import {
   CHUNK_DONE,
   Chunk,
+  CommandFlag,
+  EXTENDED_REPLY_MAGIC,
+  EXTENDED_REQUEST_MAGIC,
   HandshakeFlag,
   NBD_MAGIC,
   OPTION_MAGIC,
@@ -16,6 +19,7 @@ import {
   STRUCTURED_REPLY_MAGIC,
 } from '../../../src/nbd/constants.ts';
 import type { ServerAddress } from '../../../src/nbd/listen.ts';
+import type { Framing } from '../../../src/nbd/wire.ts';
 
 export interface OptionAnswer {
   readonly type: number;
@@ -25,15 +29,17 @@ export interface OptionAnswer {
 export interface ReplyChunk {
   readonly type: number;
   readonly data: Buffer;
+  /** The request's, which an extended reply tells. */
+  readonly offset?: bigint;
 }
 
 export interface Reply {
   readonly cookie: bigint;
   readonly errno: number;
-  readonly structured: boolean;
+  readonly framing: Framing;
   /** Text of a structured error. */
   readonly text: string;
-  /** Of a structured reply, in order. */
+  /** Of a structured or extended reply, in order. */
   readonly chunks: readonly ReplyChunk[];
   /** What a READ returned. */
   readonly data: Buffer;
@@ -44,7 +50,8 @@ export interface Request {
   readonly flags?: number;
   readonly cookie?: bigint;
   readonly offset?: bigint | number;
-  readonly length?: number;
+  /** Of the payload where there is one and this is left out. Beyond 32 bits only in an extended request. */
+  readonly length?: bigint | number;
   readonly payload?: Buffer;
   readonly magic?: number;
 }
@@ -83,20 +90,32 @@ export function metaContextData(name: string, queries: readonly string[]): Buffe
   return Buffer.concat([string(name), u32(queries.length), ...queries.map(string)]);
 }
 
-export function requestBytes(request: Request): Buffer {
-  const { type, flags = 0, cookie = 1n, offset = 0, payload = Buffer.alloc(0) } = request;
-  const header = Buffer.alloc(28);
-  header.writeUInt32BE(request.magic ?? REQUEST_MAGIC, 0);
-  header.writeUInt16BE(flags, 4);
+/** A compact request, or an extended one: then a payload gets its flag by itself. */
+export function requestBytes(request: Request, extended = false): Buffer {
+  const { type, flags = 0, cookie = 1n, offset = 0, payload } = request;
+  const length = request.length ?? payload?.length ?? 0;
+  const header = Buffer.alloc(extended ? 32 : 28);
+  header.writeUInt32BE(request.magic ?? (extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC), 0);
+  header.writeUInt16BE(extended && payload !== undefined ? flags | CommandFlag.PAYLOAD_LEN : flags, 4);
   header.writeUInt16BE(type, 6);
   header.writeBigUInt64BE(cookie, 8);
   header.writeBigUInt64BE(BigInt(offset), 16);
-  header.writeUInt32BE(request.length ?? payload.length, 24);
-  return Buffer.concat([header, payload]);
+  if (extended) header.writeBigUInt64BE(BigInt(length), 24);
+  else header.writeUInt32BE(Number(length), 24);
+  return payload === undefined ? header : Buffer.concat([header, payload]);
+}
+
+/** The payload of an extended BLOCK_STATUS: how much of the device it is about, and in which contexts. */
+export function queryPayload(length: bigint | number, ids: readonly number[]): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeBigUInt64BE(BigInt(length));
+  return Buffer.concat([head, ...ids.map(u32)]);
 }
 
 export class RawClient {
   socket: Socket;
+  /** How requests are sent, once they are. */
+  framing: Framing = 'simple';
   #closed = false;
 
   private constructor(socket: Socket) {
@@ -123,12 +142,14 @@ export class RawClient {
   /** Connects, and completes the handshake by GO. */
   static async attach(
     address: ServerAddress,
-    options: { name?: string; structured?: boolean; contexts?: readonly string[] } = {},
+    options: { name?: string; framing?: Framing; contexts?: readonly string[] } = {},
   ): Promise<RawClient> {
-    const { name = '', structured = true, contexts } = options;
+    const { name = '', framing = 'structured', contexts } = options;
     const client = await RawClient.connect(address);
     await client.greet();
-    if (structured) await client.option(Option.STRUCTURED_REPLY);
+    client.framing = framing;
+    if (framing === 'structured') await client.option(Option.STRUCTURED_REPLY);
+    if (framing === 'extended') await client.option(Option.EXTENDED_HEADERS);
     if (contexts !== undefined) await client.option(Option.SET_META_CONTEXT, metaContextData(name, contexts));
     const answers = await client.option(Option.GO, infoData(name));
     if (answers.at(-1)?.type !== OptionReply.ACK) throw new Error(`GO was answered with ${answers.at(-1)?.type}`);
@@ -215,11 +236,11 @@ export class RawClient {
   }
 
   send(request: Request): void {
-    this.write(requestBytes(request));
+    this.write(requestBytes(request, this.framing === 'extended'));
   }
 
   /** Sends a request and reads the next reply, which must be to it. `readLength`: of data after a simple reply. */
-  async request(request: Request, readLength = request.type === 0 ? (request.length ?? 0) : 0): Promise<Reply> {
+  async request(request: Request, readLength = request.type === 0 ? Number(request.length ?? 0) : 0): Promise<Reply> {
     this.send(request);
     const reply = await this.reply(() => readLength);
     if (reply.cookie !== (request.cookie ?? 1n)) throw new Error(`a reply to request ${reply.cookie}`);
@@ -231,17 +252,26 @@ export class RawClient {
     const chunks: ReplyChunk[] = [];
     for (;;) {
       const head = await this.read(4);
+      if (this.framing === 'extended') {
+        if (head.readUInt32BE() !== EXTENDED_REPLY_MAGIC)
+          throw new Error(`not an extended reply: ${head.toString('hex')}`);
+        const rest = await this.read(28);
+        const data = await this.read(Number(rest.readBigUInt64BE(20)));
+        chunks.push({ type: rest.readUInt16BE(2), data, offset: rest.readBigUInt64BE(12) });
+        if ((rest.readUInt16BE(0) & CHUNK_DONE) !== 0) return replyOf('extended', rest.readBigUInt64BE(4), chunks);
+        continue;
+      }
       if (head.readUInt32BE() === SIMPLE_REPLY_MAGIC) {
         const rest = await this.read(12);
         const errno = rest.readUInt32BE(0);
         const cookie = rest.readBigUInt64BE(4);
         const data = errno === 0 ? await this.read(dataLength(cookie)) : Buffer.alloc(0);
-        return { cookie, errno, structured: false, text: '', chunks, data };
+        return { cookie, errno, framing: 'simple', text: '', chunks, data };
       }
       if (head.readUInt32BE() !== STRUCTURED_REPLY_MAGIC) throw new Error(`not a reply: ${head.toString('hex')}`);
       const rest = await this.read(16);
       chunks.push({ type: rest.readUInt16BE(2), data: await this.read(rest.readUInt32BE(12)) });
-      if ((rest.readUInt16BE(0) & CHUNK_DONE) !== 0) return structuredReply(rest.readBigUInt64BE(4), chunks);
+      if ((rest.readUInt16BE(0) & CHUNK_DONE) !== 0) return replyOf('structured', rest.readBigUInt64BE(4), chunks);
     }
   }
 
@@ -254,7 +284,7 @@ export class RawClient {
   }
 }
 
-function structuredReply(cookie: bigint, chunks: readonly ReplyChunk[]): Reply {
+function replyOf(framing: Framing, cookie: bigint, chunks: readonly ReplyChunk[]): Reply {
   const error = chunks.find(({ type }) => type === Chunk.ERROR || type === Chunk.ERROR_OFFSET);
   const contents = chunks.map(({ type, data }) => {
     if (type === Chunk.OFFSET_DATA) return data.subarray(8);
@@ -263,7 +293,7 @@ function structuredReply(cookie: bigint, chunks: readonly ReplyChunk[]): Reply {
   return {
     cookie,
     errno: error?.data.readUInt32BE(0) ?? 0,
-    structured: true,
+    framing,
     text: error?.data.toString('utf8', 6) ?? '',
     chunks,
     data: Buffer.concat(contents),

@@ -82,7 +82,7 @@ describe('where TLS is offered', () => {
     assert.equal(await lastReply(client, Option.SET_META_CONTEXT, contexts), OptionReply.ERR_INVALID);
     assert.equal(await lastReply(client, Option.GO, infoData('disk')), OptionReply.ACK);
     const read = await client.request({ type: Command.READ, length: 512 });
-    assert.equal(read.structured, false);
+    assert.equal(read.framing, 'simple');
     const df = { type: Command.READ, flags: CommandFlag.DF, length: 512 };
     assert.equal((await client.request(df)).errno, NbdErrno.EINVAL);
     assert.equal((await client.request({ type: Command.BLOCK_STATUS, length: 4096 })).errno, NbdErrno.EINVAL);

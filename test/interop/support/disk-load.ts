@@ -47,7 +47,7 @@ let connections = 0;
 export class DiskLoad {
   readonly #options: LoadOptions;
   readonly #client: RawClient;
-  readonly #structured: boolean;
+  readonly #asksStatus: boolean;
   readonly #connection = ++connections;
   readonly #pending = new Map<bigint, Pending>();
   #cookie = 0n;
@@ -56,21 +56,23 @@ export class DiskLoad {
   /** Resolves when it has been stopped and answered, or its connection has ended; rejects where an answer is wrong. */
   ended: Promise<void> = Promise.resolve();
 
-  private constructor(options: LoadOptions, client: RawClient, structured: boolean) {
+  private constructor(options: LoadOptions, client: RawClient, asksStatus: boolean) {
     this.#options = options;
     this.#client = client;
-    this.#structured = structured;
+    this.#asksStatus = asksStatus;
   }
 
   /** Attaches, and asks for nothing yet. */
   static async attach(options: LoadOptions): Promise<DiskLoad> {
-    const structured = options.random() < 0.6;
+    const lot = options.random();
+    const framing = lot < 0.35 ? 'structured' : lot < 0.65 ? 'extended' : 'simple';
+    const asksStatus = framing !== 'simple';
     const client = await RawClient.attach(options.address, {
       name: options.exportName,
-      structured,
-      ...(structured ? { contexts: ['base:allocation'] } : {}),
+      framing,
+      ...(asksStatus ? { contexts: ['base:allocation'] } : {}),
     });
-    return new DiskLoad(options, client, structured);
+    return new DiskLoad(options, client, asksStatus);
   }
 
   begin(): void {
@@ -111,7 +113,7 @@ export class DiskLoad {
     try {
       return await this.#client.reply((cookie) => {
         const request = this.#pending.get(cookie)?.request;
-        return request?.type === Command.READ ? (request.length ?? 0) : 0;
+        return request?.type === Command.READ ? Number(request.length ?? 0) : 0;
       });
     } catch (error) {
       if (error instanceof Error && error.message === 'the server closed') return null;
@@ -136,7 +138,7 @@ export class DiskLoad {
     else if (kind < 0.75) this.#read();
     else if (kind < 0.83) this.#zero(Command.WRITE_ZEROES);
     else if (kind < 0.91) this.#zero(Command.TRIM);
-    else if (kind < 0.96 || !this.#structured) this.#flush();
+    else if (kind < 0.96 || !this.#asksStatus) this.#flush();
     else this.#blockStatus();
   }
 
@@ -249,7 +251,7 @@ function readSectors(
 
 /** Reads the whole disk while nobody else uses it, and holds the model to what is there. */
 export async function verifyDisk(address: ServerAddress, exportName: string, model: DiskModel): Promise<void> {
-  const client = await RawClient.attach(address, { name: exportName, structured: false });
+  const client = await RawClient.attach(address, { name: exportName, framing: 'simple' });
   const connection = ++connections;
   try {
     const step = VERIFY_BYTES / SECTOR_BYTES;

@@ -74,7 +74,7 @@ const requests: readonly Request[] = [
   { type: Command.READ, cookie: 12n, length: 16 },
 ];
 
-const input = Buffer.concat([...handshake, ...requests.map(requestBytes)]);
+const input = Buffer.concat([...handshake, ...requests.map((request) => requestBytes(request))]);
 const discEnd = input.length - 28;
 
 /** Feeds the input in pieces of the given lengths, round and round; payloads in place where `direct`. */
@@ -144,7 +144,7 @@ test('no bytes, however wrong, make it throw', () => {
   const option = fc.tuple(fc.integer({ min: 0, max: 12 }), anything).map(([number, data]) => optionBytes(number, data));
   const request = fc
     .record({ type: fc.nat(9), flags: fc.nat(63), offset: fc.nat(SIZE + 10), length: fc.nat(300) })
-    .map(requestBytes);
+    .map((one) => requestBytes(one));
   const piece = fc.oneof(
     { weight: 6, arbitrary: option },
     { weight: 6, arbitrary: request },

@@ -1,6 +1,6 @@
 /** Conversations to try a server with: sensible ones, and what chance makes of them. */
 import type { Random } from '../../lease/random.ts';
-import { clientFlagsBytes, infoData, metaContextData, optionBytes, requestBytes } from '../raw-client.ts';
+import { clientFlagsBytes, infoData, metaContextData, optionBytes, queryPayload, requestBytes } from '../raw-client.ts';
 import { EXPORT_NAME, PAYLOAD_MAX, SIZE } from './reference.ts';
 
 const EDGES = [
@@ -22,6 +22,8 @@ const EDGES = [
   2 ** 32 - 1,
 ];
 
+const CONTEXT_QUERIES = [['x:y', 'base:allocation'], ['bucketdisk:state'], ['bucketdisk:state', 'base:allocation']];
+
 function pick<T>(random: Random, values: readonly T[]): T {
   return values[random.int(0, values.length - 1)] as T;
 }
@@ -34,14 +36,22 @@ function bytesOf(random: Random, length: number): Buffer {
 /** A whole conversation, good but for what is refused in good order. */
 export function sensible(random: Random): Buffer[] {
   const pieces = [clientFlagsBytes(random.int(0, 3))];
-  if (random.chance(0.8)) pieces.push(optionBytes(8));
+  const extended = random.chance(0.4);
+  if (random.chance(extended ? 0.2 : 0.8)) pieces.push(optionBytes(8));
+  if (extended) pieces.push(optionBytes(11));
   for (let i = random.int(0, 4); i > 0; i--) pieces.push(someOption(random));
   if (random.chance(0.7)) {
-    pieces.push(optionBytes(10, metaContextData(pick(random, ['', EXPORT_NAME]), ['x:y', 'base:allocation'])));
+    pieces.push(optionBytes(10, metaContextData(pick(random, ['', EXPORT_NAME]), pick(random, CONTEXT_QUERIES))));
   }
-  pieces.push(random.chance(0.2) ? optionBytes(1, Buffer.from(EXPORT_NAME)) : optionBytes(7, infoData('', [1, 2, 3])));
-  for (let i = random.int(0, random.chance(0.1) ? 100 : 14); i > 0; i--) pieces.push(someRequest(random, BigInt(i)));
-  if (random.chance(0.3)) pieces.push(requestBytes({ type: 2 }));
+  pieces.push(
+    random.chance(extended ? 0.05 : 0.2)
+      ? optionBytes(1, Buffer.from(EXPORT_NAME))
+      : optionBytes(7, infoData('', [1, 2, 3])),
+  );
+  for (let i = random.int(0, random.chance(0.1) ? 100 : 14); i > 0; i--) {
+    pieces.push(someRequest(random, BigInt(i), extended));
+  }
+  if (random.chance(0.3)) pieces.push(requestBytes({ type: 2 }, extended));
   return pieces;
 }
 
@@ -58,17 +68,17 @@ function someOption(random: Random): Buffer {
         metaContextData(name, pick(random, [[], ['base:'], ['', 'base:allocation']])),
       );
     case 3:
-      return optionBytes(random.int(11, 40), bytesOf(random, random.int(0, 3000)));
+      return optionBytes(random.int(12, 40), bytesOf(random, random.int(0, 3000)));
     case 4:
-      return optionBytes(pick(random, [3, 6, 8, 9, 0x77]), bytesOf(random, random.int(60_000, 70_000)));
+      return optionBytes(pick(random, [3, 6, 8, 9, 11, 0x77]), bytesOf(random, random.int(60_000, 70_000)));
     case 5:
-      return optionBytes(pick(random, [5, 8]), Buffer.alloc(random.int(0, 1)));
+      return optionBytes(pick(random, [5, 8, 11]), Buffer.alloc(random.int(0, 1)));
     default:
       return optionBytes(random.int(5, 10), bytesOf(random, random.int(0, 20)));
   }
 }
 
-function someRequest(random: Random, cookie: bigint): Buffer {
+function someRequest(random: Random, cookie: bigint, extended: boolean): Buffer {
   const type = pick(random, [0, 0, 0, 1, 1, 1, 3, 4, 5, 6, 7, 7, random.int(8, 20)]);
   const flags = random.chance(0.6) ? 0 : pick(random, [1, 2, 4, 8, 16, 32, 1 << random.int(0, 15)]);
   const length = someLength(random, type);
@@ -76,13 +86,15 @@ function someRequest(random: Random, cookie: bigint): Buffer {
   const offset = random.chance(0.85)
     ? BigInt(random.int(0, last))
     : pick(random, [BigInt(last), BigInt(last + 1), BigInt(SIZE), 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n]);
-  return requestBytes({
-    type,
-    flags,
-    cookie,
-    offset,
-    ...(type === 1 ? { payload: bytesOf(random, length) } : { length }),
-  });
+  if (extended && type === 7 && random.chance(0.5)) {
+    const ids = Array.from({ length: random.int(0, 3) }, () => random.int(1, 3));
+    return requestBytes({ type, flags, cookie, offset, payload: queryPayload(length, ids) }, true);
+  }
+  const large = extended && random.chance(0.05) ? pick(random, [2n ** 32n, 2n ** 53n + 1n, 2n ** 64n - 1n]) : length;
+  // Now and then a payload where none belongs.
+  const hasPayload = type === 1 || (extended && random.chance(0.05));
+  const rest = hasPayload ? { payload: bytesOf(random, Math.min(length, 2 * PAYLOAD_MAX)) } : { length: large };
+  return requestBytes({ type, flags, cookie, offset, ...rest }, extended);
 }
 
 function someLength(random: Random, type: number): number {

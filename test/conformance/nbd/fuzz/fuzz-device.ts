@@ -54,8 +54,8 @@ export class FuzzDevice extends MemoryDevice {
     return this.#answer(0, 0, () => {});
   }
 
-  override extents(offset: number, length: number): DeviceExtent[] | Promise<DeviceExtent[]> {
-    return this.#answer(offset, length, () => super.extents(offset, length) as DeviceExtent[]);
+  override extents(offset: number, length: number, countMax?: number): DeviceExtent[] | Promise<DeviceExtent[]> {
+    return this.#answer(offset, length, () => super.extents(offset, length, countMax) as DeviceExtent[]);
   }
 
   override prefetch(offset: number, length: number): void | Promise<void> {

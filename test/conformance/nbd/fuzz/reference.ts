@@ -21,14 +21,19 @@ export interface ReplyExpected {
   readonly type: number;
   readonly flags: number;
   readonly errno: number;
+  readonly offset: bigint;
   /** Of a READ that succeeds. */
   readonly data: Buffer;
   readonly length: number;
+  /** The contexts a BLOCK_STATUS that succeeds is answered in, in order. */
+  readonly contexts: readonly number[];
 }
+
+export type Framing = 'simple' | 'structured' | 'extended';
 
 export interface Expected {
   readonly options: readonly OptionExpected[];
-  readonly structured: boolean;
+  readonly framing: Framing;
   readonly replies: readonly ReplyExpected[];
   /** The server closes of itself; else it waits for more. */
   readonly ends: boolean;
@@ -47,8 +52,8 @@ const u32 = (bytes: Buffer, at: number): number => bytes.readUInt32BE(at);
 export function expect(bytes: Buffer, initial: Buffer): Expected {
   const options: OptionExpected[] = [];
   const replies: ReplyExpected[] = [];
-  const state = { structured: false, contexts: false };
-  const result = (ends: boolean): Expected => ({ options, structured: state.structured, replies, ends });
+  const state: Negotiation = { framing: 'simple', contexts: [] };
+  const result = (ends: boolean): Expected => ({ options, framing: state.framing, replies, ends });
   if (bytes.length < 4) return result(false);
   if (u32(bytes, 0) > 3) return result(true);
   const zeroes = (u32(bytes, 0) & 2) === 0;
@@ -66,7 +71,7 @@ export function expect(bytes: Buffer, initial: Buffer): Expected {
     const answer = answerOption(option, data, state);
     if (option === 1) {
       const known = data.toString() === EXPORT_NAME || length === 0;
-      if (!known) return result(true);
+      if (!known || state.framing === 'extended') return result(true);
       options.push({ exportNameBytes: zeroes ? 134 : 10 });
       break;
     }
@@ -83,20 +88,34 @@ const POLICY = 2 ** 31 + 2;
 const INVALID = 2 ** 31 + 3;
 const UNKNOWN = 2 ** 31 + 6;
 const TOO_BIG = 2 ** 31 + 9;
+const EXT_HEADER_REQD = 2 ** 31 + 10;
+const CONTEXT_NAMES = ['base:allocation', 'bucketdisk:state'];
 
-function answerOption(option: number, data: Buffer, state: { structured: boolean; contexts: boolean }): number {
+interface Negotiation {
+  framing: Framing;
+  /** Ids of those selected: their places in the list above, from 1 on. */
+  contexts: number[];
+}
+
+function answerOption(option: number, data: Buffer, state: Negotiation): number {
   if (option === 2) return ACK;
-  if (![1, 3, 5, 6, 7, 8, 9, 10].includes(option)) return UNSUP;
+  if (![1, 3, 5, 6, 7, 8, 9, 10, 11].includes(option)) return UNSUP;
   if (data.length > 64 * 1024) return TOO_BIG;
   if (option === 3) return data.length === 0 ? ACK : INVALID;
   if (option === 5) return POLICY;
   if (option === 8) {
-    if (data.length > 0 || state.structured) return INVALID;
-    state.structured = true;
+    if (data.length > 0) return INVALID;
+    if (state.framing !== 'simple') return state.framing === 'extended' ? EXT_HEADER_REQD : INVALID;
+    state.framing = 'structured';
     return ACK;
   }
-  if (option === 10) state.contexts = false;
-  if (option >= 9 && !state.structured) return INVALID;
+  if (option === 11) {
+    if (data.length > 0 || state.framing === 'extended') return INVALID;
+    state.framing = 'extended';
+    return ACK;
+  }
+  if (option === 10) state.contexts = [];
+  if (option >= 9 && state.framing === 'simple') return INVALID;
   const nameLength = data.length < 4 ? Number.POSITIVE_INFINITY : u32(data, 0);
   const rest = data.subarray(4 + Math.min(nameLength, data.length));
   if (nameLength > Math.min(4096, data.length - 4) || rest.length < (option <= 7 ? 2 : 4)) return INVALID;
@@ -114,52 +133,75 @@ function answerOption(option: number, data: Buffer, state: { structured: boolean
   }
   const name = data.toString('utf8', 4, 4 + nameLength);
   if (name !== '' && name !== EXPORT_NAME) return UNKNOWN;
-  if (option === 10) state.contexts = queries.includes('base:allocation');
+  if (option === 10) state.contexts = [1, 2].filter((id) => queries.includes(CONTEXT_NAMES[id - 1] ?? ''));
   return ACK;
 }
 
 const ALLOWED_FLAGS = [1, 1, 0xffff, 1, 1, 1, 1 | 2 | 16, 1 | 8];
+const DF = 4;
+const PAYLOAD_LEN = 32;
 
 /** Adds what is answered, and returns whether the server closes. */
-function transmission(
-  bytes: Buffer,
-  device: Buffer,
-  { structured, contexts }: { structured: boolean; contexts: boolean },
-  replies: ReplyExpected[],
-): boolean {
-  for (let at = 0; bytes.length - at >= 28; ) {
-    if (u32(bytes, at) !== 0x25609513) return true;
+function transmission(bytes: Buffer, device: Buffer, negotiation: Negotiation, replies: ReplyExpected[]): boolean {
+  const { framing, contexts } = negotiation;
+  const extended = framing === 'extended';
+  const headerBytes = extended ? 32 : 28;
+  for (let at = 0; bytes.length - at >= headerBytes; ) {
+    if (u32(bytes, at) !== (extended ? 0x21e41c71 : 0x25609513)) return true;
     const flags = bytes.readUInt16BE(at + 4);
     const type = bytes.readUInt16BE(at + 6);
     const cookie = bytes.readBigUInt64BE(at + 8);
     const offset = bytes.readBigUInt64BE(at + 16);
-    const length = u32(bytes, at + 24);
-    at += 28;
+    let length = extended ? bytes.readBigUInt64BE(at + 24) : BigInt(u32(bytes, at + 24));
+    at += headerBytes;
     if (type === 2) return true;
-    const allowed = type === 0 && structured ? 1 | 4 : ALLOWED_FLAGS[type];
-    const pastEnd = offset + BigInt(length) > BigInt(SIZE);
-    let errno = 0;
-    if (allowed === undefined || (flags & ~allowed) !== 0) errno = EINVAL;
-    else if (type === 3) errno = 0;
-    else if (type <= 1 && length > PAYLOAD_MAX) errno = EINVAL;
-    else if (pastEnd) errno = type === 1 || type === 6 ? ENOSPC : EINVAL;
-    else if (type === 7 && (!contexts || length === 0)) errno = EINVAL;
-    let payload: Buffer = Buffer.alloc(0);
-    if (type === 1) {
-      if (errno !== 0 && length > 64 * MIB) return true;
-      if (bytes.length - at < length) return false;
-      payload = bytes.subarray(at, at + length);
-      at += length;
+    const flagged = (flags & PAYLOAD_LEN) !== 0;
+    const payloadLength = (extended ? flagged : type === 1) ? length : 0n;
+    const query = extended && flagged && type === 7;
+    const ids: number[] = [];
+    let errno = flagsAllowed(type, flags, framing) ? 0 : EINVAL;
+    if (errno === 0 && extended && type === 1 && !flagged) errno = EINVAL;
+    if (errno === 0 && !query) errno = rangeError(type, offset, length, contexts.length > 0);
+    if (query && (payloadLength < 12n || payloadLength > 8 + 4 * contexts.length || payloadLength % 4n !== 0n)) {
+      errno = EINVAL;
+    }
+    if (payloadLength > 0n) {
+      if (errno !== 0 && payloadLength > 64 * MIB) return true;
+      if (BigInt(bytes.length - at) < payloadLength) return false;
+    }
+    const payload = bytes.subarray(at, at + Number(payloadLength));
+    at += payload.length;
+    if (query && errno === 0) {
+      length = payload.readBigUInt64BE(0);
+      for (let i = 8; i < payload.length; i += 4) ids.push(u32(payload, i));
+      const good = new Set(ids).size === ids.length && ids.every((id) => contexts.includes(id));
+      errno = good ? rangeError(type, offset, length, true) : EINVAL;
     }
     let data = Buffer.alloc(0);
-    if (errno === 0 && type !== 3 && length > 0) {
-      const from = Number(offset);
-      if (fate(from, length) !== 'good') errno = EIO;
-      else if (type === 0) data = Buffer.from(device.subarray(from, from + length));
+    if (errno === 0 && type !== 3 && length > 0n) {
+      const [from, size] = [Number(offset), Number(length)];
+      if (fate(from, size) !== 'good') errno = EIO;
+      else if (type === 0) data = Buffer.from(device.subarray(from, from + size));
       else if (type === 1) payload.copy(device, from);
-      else if (type === 4 || type === 6) device.fill(0, from, from + length);
+      else if (type === 4 || type === 6) device.fill(0, from, from + size);
     }
-    replies.push({ cookie, type, flags, errno, data, length });
+    const answeredIn = type === 7 ? (query ? ids : contexts) : [];
+    replies.push({ cookie, type, flags, errno, offset, data, length: Number(length), contexts: answeredIn });
   }
   return false;
+}
+
+function flagsAllowed(type: number, flags: number, framing: Framing): boolean {
+  const allowed = ALLOWED_FLAGS[type];
+  if (allowed === undefined) return false;
+  const df = type === 0 && framing !== 'simple' ? DF : 0;
+  const payload = (type === 1 || type === 7) && framing === 'extended' ? PAYLOAD_LEN : 0;
+  return (flags & ~(allowed | df | payload)) === 0;
+}
+
+function rangeError(type: number, offset: bigint, length: bigint, anyContext: boolean): number {
+  if (type === 3) return 0;
+  if (type <= 1 && length > PAYLOAD_MAX) return EINVAL;
+  if (offset + length > BigInt(SIZE)) return type === 1 || type === 6 ? ENOSPC : EINVAL;
+  return type === 7 && (!anyContext || length === 0n) ? EINVAL : 0;
 }

@@ -33,6 +33,10 @@ describe('extent map', () => {
           // As the layout asks: only of blocks inside the range.
           const inside = written.filter((at) => at >= Math.floor(offset / SIZE) && at < Math.ceil(end / SIZE));
           const extents = mapExtents(states, inside, SIZE, offset, end - offset);
+          for (let count = 1; count <= extents.length; count++) {
+            const cut = mapExtents(states, inside, SIZE, offset, end - offset, count);
+            assert.deepEqual(cut, extents.slice(0, count));
+          }
           const told = extents.flatMap(({ length, hole }) => new Array<boolean>(length).fill(hole));
           const wanted = Array.from({ length: end - offset }, (_, i) => {
             const at = Math.floor((offset + i) / SIZE);
