@@ -121,7 +121,7 @@ class ReferenceVolume implements SimVolume {
   }
 
   extents(_offset: number, length: number): DeviceExtent[] {
-    return [{ length, hole: false, zero: false }];
+    return [{ length, hole: false, zero: false, state: this.#log.sizeBytes > 0 ? 'dirty' : 'clean' }];
   }
 
   prefetch(): void {}
