@@ -1,29 +1,22 @@
 /** SEEK_DATA and SEEK_HOLE from what the device tells of its extents, without reading data. */
 import type { BlockDevice } from '../volume/block-device.ts';
 
-/** So many bytes are asked about at first: few enough that the device's list stays short, however divided it is. */
-const WINDOW_BLOCKS = 4096;
-/** A window of no more runs than this was too small. */
-const RUNS_FEW = 16;
+/** So many runs are asked for at a time. Mostly the first few settle it. */
+const RUNS_MAX = 256;
 
 /**
  * The first offset from `offset` on that is data (or, with `hole`, that reads as zeros by what is known of it). The end of
  * the device counts as a hole. Null where there is no more data. `offset` is within the device.
  */
 export async function seekExtents(device: BlockDevice, offset: number, hole: boolean): Promise<number | null> {
-  const { sizeBytes, blockSizePreferredBytes } = device.geometry;
-  const windowBytesMin = WINDOW_BLOCKS * blockSizePreferredBytes;
-  let windowBytes = windowBytesMin;
+  const { sizeBytes } = device.geometry;
   for (let at = offset; at < sizeBytes; ) {
-    const end = Math.min(at + windowBytes, sizeBytes);
-    const extents = await device.extents(at, end - at);
-    for (const { length, zero } of extents) {
+    const startedAt = at;
+    for (const { length, zero } of await device.extents(at, sizeBytes - at, RUNS_MAX)) {
       if (zero === hole && length > 0) return at;
       at += length;
     }
-    if (at !== end) throw new Error(`the device's extents end at ${at}, not at ${end}`);
-    // A disk of terabytes with nothing in it is told of in a few large steps.
-    windowBytes = extents.length <= RUNS_FEW ? windowBytes * 2 : windowBytesMin;
+    if (at === startedAt) throw new Error(`the device tells of no extents from ${at} on`);
   }
   return hole ? sizeBytes : null;
 }

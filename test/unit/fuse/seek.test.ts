@@ -17,29 +17,29 @@ class SparseDevice extends MemoryDevice {
     this.#dataBlocks = new Set(dataBlocks);
   }
 
-  override extents(offset: number, length: number): DeviceExtent[] {
+  override extents(offset: number, length: number, countMax = Number.POSITIVE_INFINITY): DeviceExtent[] {
     this.calls.push(`extents ${offset} ${length}`);
-    const extents: { length: number; hole: boolean; zero: boolean }[] = [];
+    const extents: DeviceExtent[] = [];
     const edges = [...this.#dataBlocks].flatMap((block) => [block * BLOCK, (block + 1) * BLOCK]);
     const end = offset + length;
     const cuts = [...new Set([offset, ...edges.filter((edge) => edge > offset && edge < end), end])].sort(
       (a, b) => a - b,
     );
-    for (let i = 1; i < cuts.length; i++) {
+    for (let i = 1; i < cuts.length && extents.length < countMax; i++) {
       const [from = 0, to = 0] = [cuts[i - 1], cuts[i]];
       const hole = !this.#dataBlocks.has(Math.floor(from / BLOCK));
-      extents.push({ length: to - from, hole, zero: hole });
+      extents.push({ length: to - from, hole, zero: hole, state: hole ? 'absent' : 'clean' });
     }
     return extents;
   }
 }
 
-test('ten terabytes of nothing are told of in few steps', async () => {
+test('ten terabytes of nothing are told of in one step', async () => {
   const size = 10 * 2 ** 40;
   const empty = new SparseDevice(size, []);
   assert.equal(await seekExtents(empty, 0, false), null);
   assert.equal(await seekExtents(empty, 5, true), 5);
-  assert.ok(empty.calls.length < 50, `${empty.calls.length} questions`);
+  assert.equal(empty.calls.length, 2);
   const last = new SparseDevice(size, [size / BLOCK - 1]);
   assert.equal(await seekExtents(last, 0, false), size - BLOCK);
 });
@@ -48,7 +48,7 @@ test('finds what a walk over all blocks finds', async () => {
   const blocks = 20_000;
   await fc.assert(
     fc.asyncProperty(
-      fc.array(fc.nat(blocks - 1), { maxLength: 20 }),
+      fc.array(fc.nat(blocks - 1), { maxLength: 400 }),
       fc.nat(blocks * BLOCK - 1),
       fc.boolean(),
       async (data, offset, hole) => {
