@@ -3,31 +3,44 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { askAppliance } from './admin/control-client.ts';
 import { Appliance, runAppliance } from './appliance.ts';
+import { hasUnsaved } from './cache/cache-directory.ts';
+import { exportUnsaved } from './cache-export.ts';
 import type {
   Actions,
   ApplianceStatus,
   CommandContext,
   CreateOptions,
+  DropOutcome,
   EraseOptions,
   EraseOutcome,
+  ExportOutcome,
+  FlushOutcome,
+  ProgressOptions,
   ResizeOptions,
   ResizeOutcome,
   ServeOptions,
   VolumeDescription,
   VolumeStatus,
+  WarmOptions,
+  WarmOutcome,
 } from './cli/actions.ts';
+import { EXIT_DIRTY, EXIT_OK } from './cli/exit-code.ts';
 import { packageVersion } from './cli/package-version.ts';
 import { configuredVolume } from './config/configured-volume.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import { SystemClock } from './lib/clock.ts';
 import { isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
-import { Stores } from './stores.ts';
+import { SystemDisk } from './lib/system-disk.ts';
+import { cacheDirectory, Stores } from './stores.ts';
+import { CacheHome } from './volume/cache-home.ts';
 import type { Claimant } from './volume/claim.ts';
 import { eraseVolume } from './volume/erase-volume.ts';
 import { type OpenOptions, openVolume } from './volume/open-volume.ts';
 import { describeVolume, idleVolumeStatus, missingVolumeStatus } from './volume-status.ts';
 
+/** Loaded by one request, so that progress can be told in between. */
+const WARM_PIECE_BYTES = 64 * 1024 * 1024;
 /** So long a bucket may take to tell of its volumes. */
 const STATUS_DEADLINE_MS = 10_000;
 
@@ -35,7 +48,10 @@ const clock = new SystemClock();
 
 /** The command line's actions on the real thing. */
 export function createActions(): Actions {
-  return { serve, createVolume, status, resizeVolume, eraseVolume: eraseConfiguredVolume };
+  return {
+    ...{ serve, createVolume, status, resizeVolume, eraseVolume: eraseConfiguredVolume },
+    ...{ flushVolume, warmVolume, exportCache, dropCache },
+  };
 }
 
 async function serve(context: CommandContext, options: ServeOptions): Promise<number> {
@@ -52,17 +68,17 @@ async function serve(context: CommandContext, options: ServeOptions): Promise<nu
     try {
       const claimant = claimantOf(stateDir.instance());
       const appliance = new Appliance({ settings, stores, stateDir, claimant, clock, log, version: packageVersion() });
-      await runAppliance(appliance, options, context.signal);
+      const closed = await runAppliance(appliance, options, context.signal);
+      return closed === 'dirty' ? EXIT_DIRTY : EXIT_OK;
     } finally {
       await stores.close();
     }
-    return 0;
   });
 }
 
 function createVolume(context: CommandContext, name: string, { force }: CreateOptions): Promise<VolumeDescription> {
   return withVolume(context, name, async ({ volume, stores, claimant }) => {
-    const { options, environment } = await stores.environment(volume, claimant);
+    const { options, environment } = await stores.environment(volume, claimant, { cached: false });
     const opened = await openVolume(options, environment, {
       ...openOptions(context),
       create: { force },
@@ -90,9 +106,11 @@ async function resizeVolume(
   if (await isServed(context, name)) {
     return (await ask(context, 'POST', '/v1/resize', { name, sizeBytes, force })) as ResizeOutcome;
   }
-  return withVolume(context, name, async ({ volume, stores, claimant }) => {
+  return withVolume(context, name, async ({ volume, stores, claimant, cache }) => {
     // Whatever size is configured: it is about to change.
-    const { options, environment } = await stores.environment({ ...volume, sizeBytes: null }, claimant);
+    const { options, environment } = await stores.environment({ ...volume, sizeBytes: null }, claimant, {
+      cached: cache !== null,
+    });
     const opened = await openVolume(options, environment, openOptions(context));
     try {
       return { name, ...(await opened.resize(sizeBytes, { force })) };
@@ -110,13 +128,101 @@ async function eraseConfiguredVolume(
   if (await isServed(context, name)) {
     throw new StorageError('HELD', `volume ${name} is being served: stop the appliance before erasing it`);
   }
-  return withVolume(context, name, async ({ volume, stores, claimant }) => {
-    const { options, environment } = await stores.environment(volume, claimant);
+  return withVolume(context, name, async ({ volume, stores, claimant, cache }) => {
+    const { options, environment } = await stores.environment(volume, claimant, { cached: false });
     const deletedObjects = await eraseVolume(options, environment, openOptions(context), (done) =>
       onProgress({ unit: 'objects', done, total: null }),
     );
+    cache?.remove();
     return { name, url: options.url, deletedObjects };
   });
+}
+
+async function flushVolume(
+  context: CommandContext,
+  name: string,
+  { onProgress }: ProgressOptions,
+): Promise<FlushOutcome> {
+  if (await isServed(context, name)) return flushServed(context, name, onProgress);
+  return withVolume(context, name, async ({ volume, stores, claimant, cache }) => {
+    // Without a cache everything that was answered is in the bucket.
+    if (cache === null) return { name, dirtyBytes: 0 };
+    const { options, environment } = await stores.environment(volume, claimant, { cached: true });
+    const opened = await openVolume(options, environment, openOptions(context));
+    await opened.close(context.signal);
+    return { name, dirtyBytes: opened.cached?.status().dirtyBytes ?? 0 };
+  });
+}
+
+async function flushServed(
+  context: CommandContext,
+  name: string,
+  onProgress: ProgressOptions['onProgress'],
+): Promise<FlushOutcome> {
+  let totalBytes = 0;
+  for (;;) {
+    const answer = (await ask(context, 'POST', '/v1/flush', { name })) as FlushOutcome | null;
+    if (answer === null) throw new StorageError('UNAVAILABLE', 'the appliance has stopped');
+    if (answer.dirtyBytes === 0) return { name, dirtyBytes: 0 };
+    totalBytes = Math.max(totalBytes, answer.dirtyBytes);
+    onProgress({ unit: 'bytes', done: totalBytes - answer.dirtyBytes, total: totalBytes });
+  }
+}
+
+async function warmVolume(context: CommandContext, name: string, options: WarmOptions): Promise<WarmOutcome> {
+  const { offset, length, onProgress } = options;
+  if (!(await isServed(context, name))) {
+    throw new StorageError('UNAVAILABLE', `volume ${name} is not being served: start the appliance first`);
+  }
+  let end = length === null ? Number.MAX_SAFE_INTEGER : offset + length;
+  for (let at = offset; ; at += WARM_PIECE_BYTES) {
+    const piece = { name, offset: at, length: Math.max(0, Math.min(WARM_PIECE_BYTES, end - at)) };
+    const answer = (await ask(context, 'POST', '/v1/warm', piece)) as WarmAnswer | null;
+    if (answer === null) throw new StorageError('UNAVAILABLE', 'the appliance has stopped');
+    end = Math.min(end, answer.sizeBytes);
+    const done = Math.min(at + WARM_PIECE_BYTES, end) - offset;
+    onProgress({ unit: 'bytes', done, total: end - offset });
+    if (at + WARM_PIECE_BYTES >= end)
+      return { name, bytes: Math.max(0, end - offset), cachedBytes: answer.cachedBytes };
+  }
+}
+
+function exportCache(context: CommandContext, name: string, path: string): Promise<ExportOutcome> {
+  return withCache(context, name, (home) => exportUnsaved(home, new SystemDisk(), path, name));
+}
+
+function dropCache(
+  context: CommandContext,
+  name: string,
+  { force }: { readonly force: boolean },
+): Promise<DropOutcome> {
+  return withCache(context, name, async (home) => {
+    const { directory, volumeId } = home;
+    if (!force && volumeId !== null && (await hasUnsaved(new SystemDisk(), directory, volumeId))) {
+      throw new StorageError(
+        'INVALID',
+        `the cache of ${name} has writes that are in no bucket: save them with "bucketdisk cache export ${name} FILE", or use --force`,
+      );
+    }
+    home.remove();
+    return { name, directory };
+  });
+}
+
+/** NOT_FOUND where the volume has no cache, HELD where it is in use. */
+function withCache<T>(context: CommandContext, name: string, work: (home: CacheHome) => Promise<T>): Promise<T> {
+  configuredVolume(context.settings, name);
+  return withStateDir(context, async (_stateDir, held) => {
+    const home = cacheOf(context, name, held);
+    if (home === null)
+      throw new StorageError('NOT_FOUND', `volume ${name} has no cache in ${context.settings.cache.dir}`);
+    return work(home);
+  });
+}
+
+interface WarmAnswer {
+  readonly sizeBytes: number;
+  readonly cachedBytes: number;
 }
 
 /** Opening by a command: nothing is made, nothing is taken from others, and another writer ends it. */
@@ -145,6 +251,8 @@ interface VolumeWork {
   readonly volume: VolumeSettings;
   readonly stores: Stores;
   readonly claimant: Claimant;
+  /** What an appliance has left of the volume's cache, ours alone; null where there is none. */
+  readonly cache: CacheHome | null;
 }
 
 async function withVolume<T>(
@@ -158,11 +266,18 @@ async function withVolume<T>(
     try {
       // Beside a running appliance a command is somebody else: it must not take that one's leases for a dead process's.
       const claimant = claimantOf(held ? stateDir.instance() : randomUUID());
-      return await work({ volume, stores, claimant });
+      return await work({ volume, stores, claimant, cache: cacheOf(context, name, held) });
     } finally {
       await stores.close();
     }
   });
+}
+
+/** HELD where the cache is a running appliance's. */
+function cacheOf({ settings }: CommandContext, name: string, held: boolean): CacheHome | null {
+  const home = CacheHome.find(new SystemDisk(), cacheDirectory(settings.cache.dir, name));
+  if (home === null || held) return home;
+  throw new StorageError('HELD', `the cache of volume ${name} is in use by another bucketdisk: stop it first`);
 }
 
 function ask(
@@ -208,7 +323,7 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
 
 async function lookAt(volume: VolumeSettings, stores: Stores, signal: AbortSignal): Promise<VolumeStatus> {
   try {
-    const { options, environment } = await stores.environment(volume, claimantOf(randomUUID()));
+    const { options, environment } = await stores.environment(volume, claimantOf(randomUUID()), { cached: false });
     return await idleVolumeStatus(volume, options, environment.store, signal);
   } catch (error) {
     if (!isStorageError(error)) throw error;

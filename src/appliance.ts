@@ -9,17 +9,23 @@ import { StateDir } from './lib/state-dir.ts';
 import { accessOf } from './nbd/access.ts';
 import type { ClientIdentity, NbdExport } from './nbd/exports.ts';
 import { NbdServer } from './nbd/server.ts';
+import { Schedule } from './schedule/schedule.ts';
 import type { Stores } from './stores.ts';
 import { announceReady, listenNames } from './telemetry/banner.ts';
 import type { Logger } from './telemetry/logger.ts';
 import { handshakeTls, type TlsService, tlsServiceFor } from './tls-service.ts';
 import type { Claimant } from './volume/claim.ts';
 import { openVolume } from './volume/open-volume.ts';
-import type { Volume } from './volume/volume.ts';
+import type { Closed, Volume } from './volume/volume.ts';
 import { connectionStatus, describeVolume, missingVolumeStatus, openVolumeStatus } from './volume-status.ts';
 
 /** What is left of the drain time for the volumes once the clients are gone; at least this much. */
 const CLOSE_DEADLINE_MIN_MS = 2_000;
+
+/** How long a command waits for an answer before it is told how far things have come. */
+const CONTROL_PATIENCE_MS = 2_000;
+/** Of one request to load a part of a volume: so that progress can be told between them. */
+const WARM_BYTES_MAX = 256 * 1024 * 1024;
 
 export interface ApplianceParts {
   readonly settings: Settings;
@@ -44,6 +50,8 @@ export class Appliance {
   readonly #control: ControlServer;
   readonly #startedAtMs: number;
   readonly #allLost = new AbortController();
+  readonly #stopping = new AbortController();
+  readonly #schedule: Schedule;
 
   constructor(parts: ApplianceParts) {
     const { settings, stateDir, log, clock } = parts;
@@ -57,9 +65,18 @@ export class Appliance {
       limits: settings.nbd,
       ...(this.#tls === null ? {} : { tls: this.#tls.acceptor }),
     });
+    this.#schedule = new Schedule(log);
+    if (settings.schedule.flush !== null) {
+      this.#schedule.add({ name: 'flush', expression: settings.schedule.flush, run: () => this.#flushAll() });
+    }
     this.#control = new ControlServer(
       StateDir.controlSocketPath(stateDir.path),
-      { 'GET /v1/status': async () => this.status(), 'POST /v1/resize': (body) => this.#resize(body) },
+      {
+        'GET /v1/status': async () => this.status(),
+        'POST /v1/resize': (body) => this.#resize(body),
+        'POST /v1/flush': (body) => this.#flush(body),
+        'POST /v1/warm': (body) => this.#warm(body),
+      },
       log,
     );
   }
@@ -84,6 +101,7 @@ export class Appliance {
       await this.#shutDown(hurry);
       throw error;
     }
+    this.#schedule.start();
     this.#announce();
   }
 
@@ -95,17 +113,22 @@ export class Appliance {
 
   /**
    * Refuses new requests, waits for those under way until the drain time is over or `hurry` aborts, and releases the
-   * volumes. False where requests that had not been answered were cut off.
+   * volumes. What is written is uploaded until then too. Tells the worst that became of a volume.
    */
-  async stop(hurry: AbortSignal): Promise<boolean> {
-    const clean = await this.#shutDown(hurry);
+  async stop(hurry: AbortSignal): Promise<Closed> {
+    const closed = await this.#shutDown(hurry);
     const { log } = this.#parts;
-    if (clean) log.info('stopped; everything that was answered is in the bucket', { event: 'stopped' });
-    else log.warn('stopped; requests that had not been answered were cut off', { event: 'stopped' });
-    return clean;
+    const event = { event: 'stopped' };
+    if (closed === 'clean') log.info('stopped; everything that was answered is in the bucket', event);
+    else if (closed === 'dirty')
+      log.warn('stopped; not everything is in the bucket: the rest is safe in the cache', event);
+    else log.warn('stopped; requests that had not been answered were cut off', event);
+    return closed;
   }
 
-  async #shutDown(hurry: AbortSignal): Promise<boolean> {
+  async #shutDown(hurry: AbortSignal): Promise<Closed> {
+    this.#schedule.stop();
+    this.#stopping.abort();
     const { clock, settings } = this.#parts;
     const startedAtMs = clock.now();
     const cut = (): void => void this.#nbd.close({ deadlineMs: 0 });
@@ -115,15 +138,15 @@ export class Appliance {
     hurry.removeEventListener('abort', cut);
     await this.#tls?.stop();
     const leftMs = Math.max(settings.shutdown.drainMs - (clock.now() - startedAtMs), CLOSE_DEADLINE_MIN_MS);
-    const finished = await withDeadline(
+    const closed = await withDeadline(
       clock,
       leftMs,
       (giveUp) =>
-        Promise.all(this.#slots.map(async ({ volume }) => (volume === null ? true : this.#close(volume, giveUp)))),
+        Promise.all(this.#slots.flatMap(({ volume }) => (volume === null ? [] : this.#close(volume, giveUp)))),
       hurry,
     );
     await this.#control.close();
-    return finished.every((value) => value);
+    return (['cut', 'dirty'] as const).find((worst) => closed.includes(worst)) ?? 'clean';
   }
 
   status(): ApplianceStatus {
@@ -167,7 +190,7 @@ export class Appliance {
 
   async #open(slot: Slot, takeOver: boolean, signal: AbortSignal): Promise<void> {
     const { stores, log } = this.#parts;
-    const { options, environment } = await stores.environment(slot.settings, this.#parts.claimant);
+    const { options, environment } = await stores.environment(slot.settings, this.#parts.claimant, { cached: true });
     const onLost = (error: StorageError): void => {
       log.error('another writer has taken the volume; it is no longer served', {
         volume: options.name,
@@ -190,10 +213,10 @@ export class Appliance {
     }
   }
 
-  async #close(volume: Volume, giveUp: AbortSignal): Promise<boolean> {
-    const finished = await volume.close(giveUp);
-    this.#parts.log.debug('volume closed', { volume: volume.name, finished });
-    return finished;
+  async #close(volume: Volume, giveUp: AbortSignal): Promise<Closed> {
+    const closed = await volume.close(giveUp);
+    this.#parts.log.debug('volume closed', { volume: volume.name, closed });
+    return closed;
   }
 
   /** What there is for a client: a volume it may not open does not exist for it. */
@@ -222,10 +245,7 @@ export class Appliance {
     if (typeof name !== 'string' || typeof sizeBytes !== 'number' || typeof force !== 'boolean') {
       throw new StorageError('INVALID', 'a resize needs a name, sizeBytes and force');
     }
-    const slot = this.#slots.find(({ settings }) => settings.name === name);
-    if (slot === undefined) throw new StorageError('NOT_FOUND', `this appliance has no volume ${name}`);
-    if (slot.volume === null) throw new StorageError('UNAVAILABLE', `volume ${name} is not open yet`);
-    const { volume } = slot;
+    const volume = this.#openVolumeOf(name);
     const attached = this.#nbd.connections().filter((connection) => connection.export === name).length;
     if (sizeBytes < volume.record.sizeBytes && attached > 0) {
       throw new StorageError(
@@ -234,6 +254,44 @@ export class Appliance {
       );
     }
     return { name, ...(await volume.resize(sizeBytes, { force })) };
+  }
+
+  /** Uploads everything the volume has; answers early, with what is left, where that takes long. */
+  async #flush({ name }: Parameters<ControlHandler>[0]): Promise<object> {
+    if (typeof name !== 'string') throw new StorageError('INVALID', 'a flush needs a name');
+    const { device, cached } = this.#openVolumeOf(name);
+    await device.flush();
+    if (cached === null) return { name, dirtyBytes: 0, uploadError: null };
+    const patience = AbortSignal.any([AbortSignal.timeout(CONTROL_PATIENCE_MS), this.#stopping.signal]);
+    await cached.uploadAll(patience).catch((error: unknown) => {
+      if (!isStorageError(error, 'CANCELLED')) throw error;
+    });
+    const { dirtyBytes, upload } = cached.status();
+    return { name, dirtyBytes, uploadError: upload.error };
+  }
+
+  /** Brings a part of the volume into its cache. */
+  async #warm({ name, offset, length }: Parameters<ControlHandler>[0]): Promise<object> {
+    const sound = typeof name === 'string' && isOffset(offset) && isOffset(length) && length <= WARM_BYTES_MAX;
+    if (!sound)
+      throw new StorageError('INVALID', `a warm needs a name, an offset and a length of at most ${WARM_BYTES_MAX}`);
+    const { device, cached, record } = this.#openVolumeOf(name);
+    if (cached === null) throw new StorageError('UNSUPPORTED', `volume ${name} has no cache to be loaded into`);
+    const end = Math.min(offset + length, record.sizeBytes);
+    if (offset < end) await device.prefetch(offset, end - offset);
+    return { name, sizeBytes: record.sizeBytes, cachedBytes: cached.status().cache.usedBytes };
+  }
+
+  #openVolumeOf(name: string): Volume {
+    const slot = this.#slots.find(({ settings }) => settings.name === name);
+    if (slot === undefined) throw new StorageError('NOT_FOUND', `this appliance has no volume ${name}`);
+    if (slot.volume === null) throw new StorageError('UNAVAILABLE', `volume ${name} is not open yet`);
+    return slot.volume;
+  }
+
+  /** The scheduled upload of everything: what fails is told by the uploader, and tried again by it. */
+  async #flushAll(): Promise<void> {
+    await Promise.allSettled(this.#slots.map(({ volume }) => volume?.cached?.uploadAll(this.#stopping.signal)));
   }
 
   #listenNames(): string[] {
@@ -260,27 +318,32 @@ export class Appliance {
   }
 }
 
+function isOffset(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
 /**
- * Runs an appliance until it is told to stop. Rejects with FENCED when it has nothing left to serve, with CANCELLED where
+ * Runs an appliance until it is told to stop, and tells what became of its volumes. Rejects with FENCED when it has nothing left to serve, with CANCELLED where
  * requests were cut off, and with what kept it from starting.
  */
-export async function runAppliance(appliance: Appliance, options: ServeOptions, hurry: AbortSignal): Promise<void> {
+export async function runAppliance(appliance: Appliance, options: ServeOptions, hurry: AbortSignal): Promise<Closed> {
   const { stop, takeOver } = options;
   try {
     await appliance.start(takeOver, stop, hurry);
   } catch (error) {
     // Told to stop while it was starting: that is what was asked for.
-    if (stop.aborted && isStorageError(error, 'CANCELLED')) return;
+    if (stop.aborted && isStorageError(error, 'CANCELLED')) return 'clean';
     throw error;
   }
   options.onReload?.(() => void appliance.reloadCredentials());
   const until = AbortSignal.any([stop, appliance.allLost]);
   if (!until.aborted) await new Promise((resolve) => until.addEventListener('abort', resolve, { once: true }));
-  const clean = await appliance.stop(hurry);
+  const closed = await appliance.stop(hurry);
   if (appliance.allLost.aborted) throw appliance.allLost.reason;
-  if (!clean)
+  if (closed === 'cut')
     throw new StorageError(
       'CANCELLED',
       'stopped before every request had been answered; nothing that was answered is lost',
     );
+  return closed;
 }

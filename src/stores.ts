@@ -5,6 +5,7 @@ import { parseStoreUrl, type VolumeLocation, volumeLocation } from './config/sto
 import type { Clock } from './lib/clock.ts';
 import type { Log } from './lib/log.ts';
 import { settleAll } from './lib/settle.ts';
+import { SystemDisk } from './lib/system-disk.ts';
 import { FileObjectStore } from './object/file/file-object-store.ts';
 import { InstrumentedObjectStore } from './object/instrumented.ts';
 import { LimitedObjectStore, StoreThrottle } from './object/limited.ts';
@@ -16,13 +17,15 @@ import { StoreHealth } from './object/store-health.ts';
 import { StoreMetrics } from './object/store-metrics.ts';
 import type { Claimant } from './volume/claim.ts';
 import { GatedObjectStore } from './volume/gated-object-store.ts';
-import type { VolumeEnvironment } from './volume/open-volume.ts';
+import type { CacheEnvironment, VolumeEnvironment } from './volume/open-volume.ts';
 import { volumeKeys } from './volume/volume-keys.ts';
 import type { VolumeOptions } from './volume/volume-options.ts';
 
 /** Blocks of one volume in memory at once take no more than this, but there are always a few. */
 const BLOCK_MEMORY_MAX_BYTES = 256 * 1024 * 1024;
 const BLOCKS_IN_FLIGHT_MIN = 4;
+/** However many volumes share the cache. */
+const CACHE_BYTES_MIN = 1024 * 1024;
 /** Requests beside the limited ones: leases are renewed however busy the store is. */
 const CONTROL_CONCURRENCY = 4;
 
@@ -67,10 +70,14 @@ export class Stores {
     return { ...location, url: `${location.storeUrl}/${location.keyPrefix}` };
   }
 
-  /** What opening the volume takes: its options, and the bucket it is in. */
+  /**
+   * What opening the volume takes: its options, and the bucket it is in. `cached`: with a cache, where one is configured; the
+   * caller must hold the directory of the caches.
+   */
   async environment(
     volume: VolumeSettings,
     claimant: Claimant,
+    { cached = false }: { readonly cached?: boolean } = {},
   ): Promise<{ readonly options: VolumeOptions; readonly environment: VolumeEnvironment }> {
     const { clock, log, settings } = this.#options;
     const { keyPrefix, storeUrl, url } = this.locate(volume);
@@ -93,10 +100,24 @@ export class Stores {
         BLOCKS_IN_FLIGHT_MIN,
         Math.min(settings.store.concurrency * 2, Math.floor(BLOCK_MEMORY_MAX_BYTES / blockSizeBytes)),
       ),
+      cache: cached ? this.#cache(volume) : null,
       clock,
       log,
     };
     return { options: { ...volume, url, prefix: keyPrefix }, environment };
+  }
+
+  #cache({ name, readOnly, sharedDisk }: VolumeSettings): CacheEnvironment | null {
+    const { cache, upload, volumes } = this.#options.settings;
+    if (cache.sizeBytes === 0 || readOnly || sharedDisk) return null;
+    const sharers = Object.values(volumes).filter((one) => !one.readOnly && !one.sharedDisk).length;
+    return {
+      disk: new SystemDisk(),
+      directory: cacheDirectory(cache.dir, name),
+      cacheSizeBytes: Math.max(CACHE_BYTES_MIN, Math.floor(cache.sizeBytes / Math.max(1, sharers))),
+      logSizeBytes: cache.logSizeBytes,
+      triggers: upload,
+    };
   }
 
   status(): StoreStatus {
@@ -160,6 +181,11 @@ export class Stores {
       probe: null,
     };
   }
+}
+
+/** Where the cache of a volume is. */
+export function cacheDirectory(dir: string, name: string): string {
+  return `${dir}/volumes/${name}`;
 }
 
 async function openStore(url: string, { store }: Settings): Promise<ObjectStore> {

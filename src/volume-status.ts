@@ -1,5 +1,13 @@
 /** Volumes, served or only looked at, and their clients as status shows them. */
-import type { ConnectionStatus, LeaseStatus, VolumeDescription, VolumeState, VolumeStatus } from './cli/actions.ts';
+import type { CachedVolume } from './cache/cached-volume.ts';
+import type {
+  CacheStatus,
+  ConnectionStatus,
+  LeaseStatus,
+  VolumeDescription,
+  VolumeState,
+  VolumeStatus,
+} from './cli/actions.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import type { StorageError } from './lib/errors.ts';
 import type { ConnectionStatus as NbdConnectionStatus } from './nbd/connection.ts';
@@ -49,6 +57,7 @@ export function openVolumeStatus(
         ? null
         : { done: survey.state === 'done', blocksListed: survey.blocksListed },
     storedBlocks: volume.storedBlocks,
+    cache: volume.cached === null ? null : cacheStatus(volume.cached),
     connections,
   };
 }
@@ -67,6 +76,19 @@ export function connectionStatus(connection: NbdConnectionStatus): ConnectionSta
     inFlightBytes: connection.bytesInFlight,
     readBytes: connection.bytesSent,
     writtenBytes: connection.bytesReceived,
+  };
+}
+
+function cacheStatus(cached: CachedVolume): CacheStatus {
+  const { upload, cache, durability: _durability, ...status } = cached.status();
+  return {
+    ...status,
+    uploading: upload.uploading,
+    uploadedBytes: upload.uploadedBytes,
+    uploadError: upload.error,
+    cachedBytes: cache.usedBytes,
+    cacheSizeBytes: cache.sizeBytes,
+    hits: cache.hits,
   };
 }
 
@@ -94,6 +116,7 @@ export function missingVolumeStatus(
     lease: null,
     survey: null,
     storedBlocks: null,
+    cache: null,
     connections: 0,
   };
 }

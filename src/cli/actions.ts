@@ -57,8 +57,16 @@ export interface Progress {
   readonly total: number | null;
 }
 
-export interface EraseOptions {
+export interface ProgressOptions {
   readonly onProgress: (progress: Progress) => void;
+}
+
+export type EraseOptions = ProgressOptions;
+
+export interface WarmOptions extends ProgressOptions {
+  readonly offset: number;
+  /** Null: to the end of the volume. */
+  readonly length: number | null;
 }
 
 /** The appliance as the command line sees it. Every method rejects with a StorageError. */
@@ -77,6 +85,14 @@ export interface Actions {
   ): Promise<ResizeOutcome>;
   /** Deletes every object of the volume. The caller has asked for confirmation. */
   eraseVolume(context: CommandContext, name: string, options: EraseOptions): Promise<EraseOutcome>;
+  /** Uploads everything that was written: by the running appliance, or from the cache that one has left. */
+  flushVolume(context: CommandContext, name: string, options: ProgressOptions): Promise<FlushOutcome>;
+  /** Loads a part of the volume into the running appliance's cache. */
+  warmVolume(context: CommandContext, name: string, options: WarmOptions): Promise<WarmOutcome>;
+  /** Writes what is in the volume's cache and not in its bucket to a file that must not exist, and its map beside it. */
+  exportCache(context: CommandContext, name: string, path: string): Promise<ExportOutcome>;
+  /** Deletes the volume's cache. INVALID where it has writes that are in no bucket, without `force`. */
+  dropCache(context: CommandContext, name: string, options: { readonly force: boolean }): Promise<DropOutcome>;
 }
 
 /** What a volume is, independent of anybody serving it. */
@@ -87,7 +103,7 @@ export interface VolumeDescription {
   readonly sizeBytes: number;
   readonly blockSizeBytes: number;
   readonly layout: 'blocks';
-  readonly durability: 's3';
+  readonly durability: 'local' | 's3';
   readonly compress: 'none' | 'deflate' | 'zstd';
   /** The cipher's name, or null where the volume is not encrypted. */
   readonly encryption: string | null;
@@ -107,6 +123,37 @@ export interface EraseOutcome {
   readonly name: string;
   readonly url: string;
   readonly deletedObjects: number;
+}
+
+export interface FlushOutcome {
+  readonly name: string;
+  /** What is still not in the bucket: 0 unless it was interrupted. */
+  readonly dirtyBytes: number;
+}
+
+export interface WarmOutcome {
+  readonly name: string;
+  /** Of the range that was asked for. */
+  readonly bytes: number;
+  /** In the cache now. */
+  readonly cachedBytes: number;
+}
+
+export interface ExportOutcome {
+  readonly name: string;
+  /** The volume as far as it is not in the bucket; everything else in it is a hole. */
+  readonly path: string;
+  /** Which ranges of it count: those of data, and those that were zeroed. */
+  readonly mapPath: string;
+  readonly dataBytes: number;
+  readonly zeroedBytes: number;
+  /** Pages whose bytes are lost. */
+  readonly damagedPages: number;
+}
+
+export interface DropOutcome {
+  readonly name: string;
+  readonly directory: string;
 }
 
 export interface LeaseStatus {
@@ -138,7 +185,8 @@ export interface VolumeStatus {
   readonly sizeBytes: number | null;
   readonly blockSizeBytes: number | null;
   readonly layout: 'blocks';
-  readonly durability: 's3';
+  /** `local`: an answered flush is on the cache's disk. `s3`: it is in the bucket. */
+  readonly durability: 'local' | 's3';
   readonly compress: 'none' | 'deflate' | 'zstd';
   /** The cipher's name, or null where the volume is not encrypted. */
   readonly encryption: string | null;
@@ -150,8 +198,33 @@ export interface VolumeStatus {
   readonly survey: SurveyStatus | null;
   /** Blocks that have an object; null where they have not been counted. */
   readonly storedBlocks: number | null;
+  /** Null where the volume has none, or is not being served. */
+  readonly cache: CacheStatus | null;
   /** Clients attached to it now. */
   readonly connections: number;
+}
+
+/** What has been written and is not in the bucket, and what is kept of what is. */
+export interface CacheStatus {
+  /** Written and not uploaded. Lost with the cache's disk. */
+  readonly dirtyBytes: number;
+  /** Age of the oldest of it; null where there is none. */
+  readonly oldestDirtyMs: number | null;
+  readonly logUsedBytes: number;
+  readonly logSizeBytes: number;
+  /** Writes that wait for room in the log. */
+  readonly waitingWrites: number;
+  /** Pages whose newest bytes the cache's disk has damaged: reading them fails. */
+  readonly damagedPages: number;
+  /** Why the log cannot be made durable at present, or null. */
+  readonly logError: string | null;
+  readonly uploadedBytes: number;
+  readonly uploading: boolean;
+  /** Why nothing can be uploaded at present, or null. */
+  readonly uploadError: { readonly code: string; readonly message: string; readonly sinceMs: number } | null;
+  readonly cachedBytes: number;
+  readonly cacheSizeBytes: number;
+  readonly hits: number;
 }
 
 /** `tls`: its TLS handshake is under way. `closing`: nothing more is taken from it. */

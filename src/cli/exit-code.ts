@@ -5,6 +5,8 @@ import { type ErrorCode, isStorageError } from '../lib/errors.ts';
 export const EXIT_OK = 0;
 export const EXIT_FAILURE = 1;
 export const EXIT_USAGE = 2;
+/** Stopped with writes that are safe in the cache and not in the bucket yet. */
+export const EXIT_DIRTY = 13;
 export const EXIT_INTERRUPTED = 130;
 
 const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
@@ -27,7 +29,8 @@ const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
 export const EXIT_CODES_HELP = `
 Exit codes:
   0 ok, 1 failure, 2 usage or configuration, 10 no such volume or bucket, 11 held by another writer,
-  12 credentials or password refused, 130 interrupted`;
+  12 credentials or password refused, 13 stopped with writes safe in the cache but not in the bucket,
+  130 interrupted`;
 
 export function exitCodeOf(error: unknown): number {
   if (isStorageError(error)) return EXIT_CODES[error.code];

@@ -1,14 +1,17 @@
 /** The command line: its verbs, the options they share, and its help. */
 import { Command } from 'commander';
+import { addCache } from './cache.ts';
 import { collect, type Frame } from './command-frame.ts';
 import { addConfig } from './config.ts';
 import { addCreate } from './create.ts';
 import { addErase } from './erase.ts';
+import { addFlush } from './flush.ts';
 import { packageVersion } from './package-version.ts';
 import { addResize } from './resize.ts';
 import { addServe } from './serve.ts';
 import { addStatus } from './status.ts';
 import { addVersion } from './version.ts';
+import { addWarm } from './warm.ts';
 
 /** Throws CommanderError where the command line is wrong, and when help has been printed. */
 export function buildProgram(frame: Frame): Command {
@@ -45,8 +48,11 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addServe(program, frame);
   addCreate(program, frame);
   addStatus(program, frame);
+  addFlush(program, frame);
+  addWarm(program, frame);
   addResize(program, frame);
   addErase(program, frame);
+  addCache(program, frame);
   addConfig(program, frame);
   addVersion(program, frame);
   return program;

@@ -1,7 +1,14 @@
 /** The status of an appliance as people read it. */
 import { approximateDuration, approximateSize, formatSize } from '../lib/units.ts';
 import { escapeControls } from '../telemetry/log-format.ts';
-import type { ApplianceStatus, ConnectionStatus, LeaseStatus, TlsStatus, VolumeStatus } from './actions.ts';
+import type {
+  ApplianceStatus,
+  CacheStatus,
+  ConnectionStatus,
+  LeaseStatus,
+  TlsStatus,
+  VolumeStatus,
+} from './actions.ts';
 import { formatTable } from './table.ts';
 
 export function statusText(status: ApplianceStatus): string {
@@ -37,11 +44,17 @@ function tlsText({ mode, socketMode, verifyClients, certificate, validTo, pskUse
 
 function volumesText(volumes: readonly VolumeStatus[]): string {
   if (volumes.length === 0) return 'no volumes\n';
-  const header = ['VOLUME', 'STATE', 'SIZE', 'BLOCK', 'STORED', 'CODING', 'FLUSH IS IN', 'HELD BY', 'CLIENTS', 'WHERE'];
+  const header = [
+    ...['VOLUME', 'STATE', 'SIZE', 'BLOCK', 'STORED', 'CODING', 'FLUSH IS IN', 'NOT UPLOADED', 'CACHED', 'HELD BY'],
+    ...['CLIENTS', 'WHERE'],
+  ];
   const lines = formatTable([header, ...volumes.map(volumeRow)]);
-  const notes = volumes.flatMap((volume) =>
-    volume.error === null ? [] : [`${volume.name}: ${volume.error.code}: ${escapeControls(volume.error.message)}\n`],
-  );
+  const notes = volumes.flatMap((volume) => [
+    ...(volume.error === null
+      ? []
+      : [`${volume.name}: ${volume.error.code}: ${escapeControls(volume.error.message)}\n`]),
+    ...cacheNotes(volume),
+  ]);
   const marks = volumes.some((volume) => volume.default) ? '* served where a client names no export\n' : '';
   return lines + marks + (notes.length === 0 ? '' : `\n${notes.join('')}`);
 }
@@ -57,11 +70,43 @@ function volumeRow(volume: VolumeStatus): string[] {
       volume.compress === 'none' ? 'plain' : volume.compress,
       ...(volume.encryption === null ? [] : [volume.encryption]),
     ].join('+'),
-    volume.durability,
+    volume.durability === 'local' ? 'cache disk' : 'bucket',
+    dirtyText(volume.cache),
+    cachedText(volume.cache),
     leaseText(volume.lease),
     String(volume.connections),
     volume.url,
   ];
+}
+
+/** Lost with the cache's disk: how much, and since when. */
+function dirtyText(cache: CacheStatus | null): string {
+  if (cache === null) return '-';
+  const { dirtyBytes, oldestDirtyMs } = cache;
+  if (oldestDirtyMs === null) return '0';
+  return `${approximateSize(dirtyBytes)} (${approximateDuration(oldestDirtyMs)})`;
+}
+
+function cachedText(cache: CacheStatus | null): string {
+  return cache === null ? '-' : `${approximateSize(cache.cachedBytes)} of ${approximateSize(cache.cacheSizeBytes)}`;
+}
+
+/** What an operator has to know of, and do something about. */
+function cacheNotes({ name, cache }: VolumeStatus): string[] {
+  if (cache === null) return [];
+  const { uploadError, logError, damagedPages, waitingWrites, logUsedBytes, logSizeBytes } = cache;
+  const notes: string[] = [];
+  if (uploadError !== null) {
+    const { code, message, sinceMs } = uploadError;
+    notes.push(`cannot upload for ${approximateDuration(sinceMs)}: ${code}: ${escapeControls(message)}`);
+  }
+  if (logError !== null) notes.push(`CACHE DISK FAILING, flushes fail: ${escapeControls(logError)}`);
+  if (damagedPages > 0) notes.push(`${damagedPages} pages were damaged on the cache disk and cannot be read`);
+  if (waitingWrites > 0) {
+    const full = Math.round((100 * logUsedBytes) / logSizeBytes);
+    notes.push(`the write log is ${full}% full: ${waitingWrites} requests wait for uploads`);
+  }
+  return notes.map((note) => `${name}: ${note}\n`);
 }
 
 function stateText({ state, readOnly, sharedDisk }: VolumeStatus): string {

@@ -1,5 +1,6 @@
 /** The kinds of values that settings take: how each is checked, and how it is read from a text. */
 import { getCipherInfo } from 'node:crypto';
+import { validate } from 'node-cron';
 import { formatDuration, formatSize, parseDuration, parseRate, parseSize } from '../lib/units.ts';
 import { parseListenAddress } from './listen-address.ts';
 import { show } from './problems.ts';
@@ -119,12 +120,23 @@ export function powerOfTwoSize(min: number, max: number): Format<string> {
   };
 }
 
-export const noCache: Format<string | 0> = {
-  name: '`0`',
+/** `0`, or what `inner` takes. */
+export function zeroOr(inner: Format<string>): Format<string | 0> {
+  return {
+    name: `\`0\`, or ${inner.name}`,
+    read: asIs,
+    check(value) {
+      if (value !== '0' && value !== 0) inner.check(value);
+    },
+  };
+}
+
+export const cron: Format<string> = {
+  name: 'cron expression, such as `0 0 3 * * *`',
   read: asIs,
   check(value) {
-    if (value === '0' || value === 0) return;
-    throw new Error(`expected "0": the persistent cache is not in this version, every write goes to the bucket`);
+    if (typeof value === 'string' && validate(value)) return;
+    throw new Error(`expected a cron expression such as "0 0 3 * * *" (3:00 every day), not ${show(value)}`);
   },
 };
 

@@ -66,7 +66,7 @@ export function loadSettings(input: SettingsInput): LoadedSettings {
     .map((name) => {
       const prefix = `volumes.${name}.`;
       const spelled = check<SpelledVolume>(VOLUME_SCHEMA, prefix, merged.decided);
-      return toVolumeSettings(name, spelled, cwd, (path, message) => report(prefix + path, message));
+      return toVolumeSettings(name, spelled, settings, cwd, (path, message) => report(prefix + path, message));
     });
   if (sound('store.url')) checkVolumes(settings.store, volumes, report);
   if (sound('nbd.tls.')) checkAccess(settings.nbd.tls, volumes, report);

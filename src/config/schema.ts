@@ -3,12 +3,12 @@ import { accessList } from './access-rules.ts';
 import {
   boolean,
   cipher,
+  cron,
   duration,
   endpointUrl,
   type Format,
   keyText,
   listenList,
-  noCache,
   oneOf,
   powerOfTwoSize,
   rate,
@@ -17,6 +17,7 @@ import {
   storeUrl,
   text,
   wholeNumber,
+  zeroOr,
 } from './formats.ts';
 
 /** One setting, in the shape convict takes. `kind` is ours: it also reads texts and names itself. */
@@ -62,6 +63,7 @@ function secret(doc: string): Field<string | null> {
 
 const KIB = 2 ** 10;
 const MIB = 2 ** 20;
+const GIB = 2 ** 30;
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
@@ -129,9 +131,32 @@ export const ROOT_SCHEMA = {
     dir: field(
       text,
       '/var/lib/bucketdisk',
-      'Directory for the control socket, and the lock that keeps a second appliance out.',
+      'Directory for the control socket, the lock that keeps a second appliance out, and the cache of each volume. It must survive restarts: writes that are not in the bucket yet are here.',
     ),
-    size: field(noCache, '0', 'Only `0` in this version: no cache, every write goes through to the bucket.'),
+    size: field(
+      zeroOr(size(MIB, 1024 * 1024 * GIB)),
+      '10GiB',
+      'Space for cached pages, shared evenly by the volumes. `0`: no cache and no write log, every write goes through to the bucket.',
+    ),
+    logSize: field(
+      size(4 * MIB, 1024 * GIB),
+      '1GiB',
+      "Space for each volume's write log, set aside when it is made: so much can be written while the bucket is slow or away.",
+    ),
+  },
+  upload: {
+    age: field(duration(10, 24 * HOUR), '30s', 'What was written is uploaded after this time at the latest.'),
+    dirty: field(
+      size(MIB, 1024 * GIB),
+      '256MiB',
+      'With this much written and not uploaded, uploading begins. It also begins when the write log is half full.',
+    ),
+  },
+  schedule: {
+    flush: optional(
+      cron,
+      'When everything written is uploaded whatever its age, as a cron expression with seconds, such as `0 0 * * * *` for every hour.',
+    ),
   },
   nbd: {
     listen: field(
@@ -204,10 +229,9 @@ export const VOLUME_SCHEMA = {
     powerOfTwoSize(4 * KIB, 64 * MIB),
     'Size of a block. `null` takes what the bucket says, or 1MiB for a new volume.',
   ),
-  durability: field(
-    oneOf(['s3'], { local: 'it needs the persistent cache, which is not in this version' }),
-    's3',
-    '`s3`: a flush is answered once all earlier writes are in the bucket.',
+  durability: optional(
+    oneOf(['local', 's3']),
+    'What an answered flush is in: `local`, the disk of `cache.dir`; `s3`, the bucket. `null` is `local`, or `s3` where `cache.size` is 0.',
   ),
   compress: optional(
     oneOf(['none', 'deflate', 'zstd']),

@@ -50,10 +50,23 @@ export interface StoreSettings {
 }
 
 export interface CacheSettings {
-  /** Holds the control socket, the lock, and later the cache. */
+  /** Holds the control socket, the lock, and the cache of each volume. */
   readonly dir: string;
-  /** 0: no cache, every write goes through to the bucket. */
+  /** For cached pages, over all volumes. 0: no cache, every write goes through to the bucket. */
   readonly sizeBytes: number;
+  /** For each volume's write log, beside the cached pages. */
+  readonly logSizeBytes: number;
+}
+
+/** When what has been written goes to the bucket. */
+export interface UploadSettings {
+  readonly ageMs: number;
+  readonly dirtyBytesMax: number;
+}
+
+/** Expressions for node-cron; null: never. */
+export interface ScheduleSettings {
+  readonly flush: string | null;
 }
 
 export type TlsMode = 'off' | 'on' | 'required';
@@ -105,8 +118,8 @@ export interface VolumeSettings {
   readonly layout: 'blocks';
   /** Null: taken from the bucket, or 1 MiB where the volume is created. */
   readonly blockSizeBytes: number | null;
-  /** `s3`: an answered flush is in the bucket. */
-  readonly durability: 's3';
+  /** What an answered flush is in: the cache's disk, or the bucket. */
+  readonly durability: 'local' | 's3';
   readonly compress: Compression;
   /** Null: the compressor's own default. */
   readonly compressLevel: number | null;
@@ -132,6 +145,8 @@ export interface VolumeSettings {
 export interface Settings {
   readonly store: StoreSettings;
   readonly cache: CacheSettings;
+  readonly upload: UploadSettings;
+  readonly schedule: ScheduleSettings;
   readonly nbd: NbdSettings;
   readonly lease: { readonly durationMs: number };
   /** How long SIGTERM waits for requests under way. */

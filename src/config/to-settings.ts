@@ -15,7 +15,7 @@ const SOCKET_PATH_BYTES_MAX = 107;
 
 /** Everything but the volumes. Relative paths are taken from `cwd`. */
 export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): Omit<Settings, 'volumes'> {
-  const { cache, nbd, lease, shutdown, log } = spelled;
+  const { cache, upload, schedule, nbd, lease, shutdown, log } = spelled;
   const socket = nbd.socket === null ? null : resolve(cwd, nbd.socket);
   if (socket !== null && Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
     report('nbd.socket', `${socket} is too long for a unix socket: at most ${SOCKET_PATH_BYTES_MAX} bytes`);
@@ -30,7 +30,13 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
   }
   return {
     store: storeSettings(spelled.store, cwd, report),
-    cache: { dir: resolve(cwd, cache.dir), sizeBytes: 0 },
+    cache: {
+      dir: resolve(cwd, cache.dir),
+      sizeBytes: cache.size === 0 ? 0 : parseSize(cache.size),
+      logSizeBytes: parseSize(cache.logSize),
+    },
+    upload: { ageMs: parseDuration(upload.age), dirtyBytesMax: parseSize(upload.dirty) },
+    schedule: { flush: schedule.flush },
     nbd: {
       listen: nbd.listen.map(parseListenAddress),
       socket,

@@ -3,7 +3,7 @@ import { getCipherInfo } from 'node:crypto';
 import { formatSize, parseSize } from '../lib/units.ts';
 import { accessRules } from './access-rules.ts';
 import type { SpelledVolume } from './schema.ts';
-import type { Compression, EncryptionSettings, StoreSettings, VolumeSettings } from './settings.ts';
+import type { Compression, EncryptionSettings, Settings, StoreSettings, VolumeSettings } from './settings.ts';
 import { formatStoreUrl, parseStoreUrl, volumeLocation } from './store-url.ts';
 import type { Report } from './to-settings.ts';
 
@@ -16,7 +16,13 @@ const KEY_BYTES_MAX = 64;
 const LEVEL_MAX = { deflate: 9, zstd: 22 };
 
 /** One volume. Paths that are reported are relative to it: `size`. */
-export function toVolumeSettings(name: string, spelled: SpelledVolume, cwd: string, report: Report): VolumeSettings {
+export function toVolumeSettings(
+  name: string,
+  spelled: SpelledVolume,
+  { cache }: Pick<Settings, 'cache'>,
+  cwd: string,
+  report: Report,
+): VolumeSettings {
   const sizeBytes = spelled.size === null ? null : parseSize(spelled.size);
   const blockSizeBytes = spelled.blockSize === null ? null : parseSize(spelled.blockSize);
   if (sizeBytes !== null) checkSize(sizeBytes, blockSizeBytes, report);
@@ -29,7 +35,7 @@ export function toVolumeSettings(name: string, spelled: SpelledVolume, cwd: stri
     sizeBytes,
     layout: spelled.layout,
     blockSizeBytes,
-    durability: spelled.durability,
+    durability: durability(spelled, cache.sizeBytes > 0, report),
     compress: compression(spelled, report),
     compressLevel: spelled.compressLevel,
     encryption: encryption(spelled, report),
@@ -85,6 +91,16 @@ function checkSize(sizeBytes: number, blockSizeBytes: number | null, report: Rep
       `too many blocks with ${block}: a disk of ${formatSize(sizeBytes)} needs at least "${formatSize(needed)}"`,
     );
   }
+}
+
+/** Volumes that are only read, or that others write too, have no cache of their own: what is there could be stale. */
+function durability(spelled: SpelledVolume, cached: boolean, report: Report): VolumeSettings['durability'] {
+  const { readOnly, sharedDisk } = spelled;
+  if (spelled.durability === 'local') {
+    if (!cached) report('durability', 'local needs a cache: set cache.size, or take "s3"');
+    else if (sharedDisk) report('durability', 'a shared disk has no cache: take "s3"');
+  }
+  return spelled.durability ?? (cached && !readOnly && !sharedDisk ? 'local' : 's3');
 }
 
 function compression(spelled: SpelledVolume, report: Report): Compression {

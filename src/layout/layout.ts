@@ -28,6 +28,8 @@ export interface Layout {
   readonly sizeBytes: number;
   /** The unit the layout stores; requests of this size and alignment are the cheap ones. */
   readonly blockSizeBytes: number;
+  /** Reading less than this costs as much as reading this much, aligned to it: a divisor or a multiple of the block size. */
+  readonly fetchBytes: number;
 
   /** `length` bytes at `offset`, both inside the volume. The buffer is not to be written to. */
   read(offset: number, length: number): Promise<Buffer>;
@@ -37,6 +39,9 @@ export interface Layout {
    * bytes or its new ones.
    */
   commit(batch: Batch): Promise<void>;
+
+  /** How many bytes from `offset` on, at most `length`, are known to read as zeros, with nothing under way that changes it. */
+  zerosFrom(offset: number, length: number): number;
 
   /** Whether zeroing exactly this range costs deletes only, with no block to read and write again. */
   zeroesFast(offset: number, length: number): boolean;

@@ -102,7 +102,13 @@ export class MemoryObjectStore implements ObjectStore {
     const page: ListedObject[] = [];
     for (const key of keys) {
       const object = this.#objects.get(key);
-      if (object !== undefined) page.push({ key, sizeBytes: object.body.length, etag: object.info.etag });
+      if (object !== undefined)
+        page.push({
+          key,
+          sizeBytes: object.body.length,
+          etag: object.info.etag,
+          lastModified: object.info.lastModified,
+        });
     }
     return page;
   }

@@ -32,6 +32,8 @@ export interface ListedObject {
   readonly key: string;
   readonly sizeBytes: number;
   readonly etag: string;
+  /** By the store's clock. */
+  readonly lastModified: Date | undefined;
 }
 
 /** Bytes from `offset`, `length` of them (at least 1), all inside the object. */

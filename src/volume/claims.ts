@@ -17,8 +17,20 @@ export interface ClaimsOptions {
   readonly conditionalPuts: ConditionalPuts;
   readonly durationMs: number;
   readonly takeOver: boolean;
+  /** The nonce of this holding, where somebody will want to know it again. */
+  readonly holder?: string;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+export interface VolumeClaims {
+  /** In the order in which they are made. */
+  readonly claims: readonly Claim[];
+  /** Null where the store cannot do conditional PUTs, and on a shared disk. */
+  readonly lease: LeaseClaim | null;
+  readonly token: TokenClaim;
+  /** The value of the token. */
+  readonly tokenValue: string;
 }
 
 /**
@@ -26,7 +38,7 @@ export interface ClaimsOptions {
  * s3backer. The token alone where it does not, which two writers that start at the same moment can both miss; and on a
  * shared disk, where it says no more than that.
  */
-export function makeClaims(options: ClaimsOptions): readonly Claim[] {
+export function makeClaims(options: ClaimsOptions): VolumeClaims {
   const { store, prefix, claimant, conditionalPuts, durationMs, log } = options;
   const keys = volumeKeys(prefix);
   const token = options.sharedDisk ? SHARED_DISK_TOKEN : tokenOf(claimant.instance, prefix);
@@ -49,5 +61,6 @@ export function makeClaims(options: ClaimsOptions): readonly Claim[] {
     takeOverWaitMs: durationMs * TAKE_OVER_WAIT_SHARE,
     conditional: conditionalPuts.ifNoneMatch,
   });
-  return lease === null ? [tokenClaim] : [lease, tokenClaim];
+  const claims = lease === null ? [tokenClaim] : [lease, tokenClaim];
+  return { claims, lease, token: tokenClaim, tokenValue: token };
 }

@@ -31,7 +31,7 @@ export async function eraseVolume(
   const nothing =
     record === null && sampleBlock === null && (await environment.store.head(keys.lease, { signal })) === null;
   if (nothing) throw new StorageError('NOT_FOUND', `there is no volume at ${volume.url}`);
-  const hold = await holdVolume(volume, environment, options);
+  const { hold } = await holdVolume(volume, environment, options);
   let erased = false;
   try {
     const store = fencedStore(environment, hold);

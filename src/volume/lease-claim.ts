@@ -26,6 +26,8 @@ export interface LeaseClaimOptions {
   readonly key: string;
   readonly claimant: Claimant;
   readonly durationMs: number;
+  /** The nonce of this holding; a random one where left out. */
+  readonly holder?: string;
   /** Written into the lease, so that whoever takes it over knows the s3backer token that came with it. */
   readonly token: string;
   /** Take the lease even from a holder that is alive. */
@@ -34,20 +36,35 @@ export interface LeaseClaimOptions {
   readonly log: Log;
 }
 
+/** The lease as it was before we took it. */
+export interface FormerLease {
+  readonly holder: string;
+  /** When it last changed, by the store's clock. */
+  readonly changedAt: Date | undefined;
+}
+
 interface Held {
   readonly document: LeaseDocument;
   readonly etag: string;
+  readonly changedAt?: Date | undefined;
 }
 
 export class LeaseClaim implements Claim {
   readonly #options: LeaseClaimOptions;
-  readonly #holder = randomUUID();
+  readonly #holder: string;
+  #former: FormerLease | null = null;
   #held: Held | null = null;
   #renewals = 0;
   #staleTokens: readonly string[] = [];
 
   constructor(options: LeaseClaimOptions) {
     this.#options = options;
+    this.#holder = options.holder ?? randomUUID();
+  }
+
+  /** Whose lease we took, once it is ours; null where there was none. */
+  get former(): FormerLease | null {
+    return this.#former;
   }
 
   /** The tokens of the holders before us, which are stale now that the lease is ours. */
@@ -130,6 +147,7 @@ export class LeaseClaim implements Claim {
     const staleTokens = (found?.document.tokens ?? []).filter((stale) => stale !== token).slice(0, TOKENS_MAX - 1);
     const document: LeaseDocument = {
       holder: this.#holder,
+      previousHolder: found?.document.holder ?? null,
       ...claimant,
       // While it settles it stands for the holder before us too.
       durationMs: settling ? Math.max(durationMs, found?.document.durationMs ?? 0) : durationMs,
@@ -151,6 +169,7 @@ export class LeaseClaim implements Claim {
       etag = now.etag;
     }
     this.#held = { document, etag };
+    this.#former = found === null ? null : { holder: found.document.holder, changedAt: found.changedAt };
     this.#staleTokens = staleTokens;
     return true;
   }
@@ -216,7 +235,7 @@ export class LeaseClaim implements Claim {
 
   async #read(signal: AbortSignal): Promise<Held | null> {
     const object = await this.#options.store.get(this.#options.key, { signal });
-    return object === null ? null : { document: parseLease(object), etag: object.etag };
+    return object === null ? null : { document: parseLease(object), etag: object.etag, changedAt: object.lastModified };
   }
 
   async #put(

@@ -1,6 +1,6 @@
 /** The lease object's body. */
 import { StorageError } from '../lib/errors.ts';
-import type { ObjectData } from '../object/object-store.ts';
+import type { ObjectData, ObjectStore } from '../object/object-store.ts';
 
 const FORMAT = 'bucketdisk-lease';
 const VERSION = 1;
@@ -11,6 +11,8 @@ export interface LeaseDocument {
   readonly instance: string;
   readonly host: string;
   readonly pid: number;
+  /** The one before it, or null: the first, or one made by a version that did not say. */
+  readonly previousHolder: string | null;
   /** Counts the holders. */
   readonly epoch: number;
   /** Counts the renewals of this holder. */
@@ -40,6 +42,7 @@ export function parseLease(object: ObjectData): LeaseDocument {
   }
   const { holder, instance, host, pid, epoch, renewal, renewedAt, durationMs, tokens } = value ?? {};
   const { settling, released } = value ?? {};
+  const previousHolder = typeof value?.previousHolder === 'string' ? value.previousHolder : null;
   const sound =
     value?.format === FORMAT &&
     value.version === VERSION &&
@@ -57,7 +60,26 @@ export function parseLease(object: ObjectData): LeaseDocument {
     typeof settling === 'boolean' &&
     typeof released === 'boolean';
   if (!sound) throw notOurs(object.key);
-  return { holder, instance, host, pid, epoch, renewal, renewedAt, durationMs, tokens, settling, released };
+  return {
+    holder,
+    previousHolder,
+    instance,
+    host,
+    pid,
+    epoch,
+    renewal,
+    renewedAt,
+    durationMs,
+    tokens,
+    settling,
+    released,
+  };
+}
+
+/** The lease as it is now, or null where there is none. INVALID as parseLease. */
+export async function readLease(store: ObjectStore, key: string, signal: AbortSignal): Promise<LeaseDocument | null> {
+  const object = await store.get(key, { signal });
+  return object === null ? null : parseLease(object);
 }
 
 function notOurs(key: string, cause?: unknown): StorageError {

@@ -1,26 +1,39 @@
 /** From a prefix of a bucket to an open volume: looking, claiming, looking again, creating or adopting. */
 
+import { randomUUID } from 'node:crypto';
+import { hasUnsaved, staleCache } from '../cache/cache-directory.ts';
+import { CachedVolume } from '../cache/cached-volume.ts';
+import { PAGE_BYTES } from '../cache/page.ts';
+import type { UploadTriggers } from '../cache/upload/uploader.ts';
 import { BlockCodec } from '../layout/blocks/block-codec.ts';
 import { BlockKeys } from '../layout/blocks/block-keys.ts';
 import { BlocksLayout } from '../layout/blocks/blocks-layout.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { Disk } from '../lib/disk.ts';
 import { isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { ObjectStore } from '../object/object-store.ts';
 import type { ConditionalPuts } from '../object/probe.ts';
+import { type CacheContinuity, CacheHome } from './cache-home.ts';
+import { CachedDevice } from './cached-device.ts';
 import type { Claimant } from './claim.ts';
-import { makeClaims } from './claims.ts';
+import { makeClaims, type VolumeClaims } from './claims.ts';
 import { keyFromBlocks, keyFromRecord } from './encryption.ts';
 import { openFence } from './fence.ts';
 import { FencedObjectStore } from './fenced-object-store.ts';
 import { Hold } from './hold.ts';
 import { type Identity, settleIdentity } from './identity.ts';
 import { type Inspection, inspectVolume } from './inspect.ts';
+import { readLease } from './lease-document.ts';
+import { readToken, tokenOf } from './mounted-token.ts';
 import { Volume } from './volume.ts';
 import { volumeKeys } from './volume-keys.ts';
 import type { VolumeOptions } from './volume-options.ts';
 import { formatRecord } from './volume-record.ts';
 import { WriteThroughDevice } from './write-through-device.ts';
+
+/** Before a lease was released its token was removed, and others could write: no longer before than this. */
+const RELEASE_MARGIN_MS = 60_000;
 
 /** What every volume of an appliance shares. */
 export interface VolumeEnvironment {
@@ -36,8 +49,20 @@ export interface VolumeEnvironment {
   readonly leaseDurationMs: number;
   /** Blocks in memory at once, per volume. */
   readonly inFlightBlocksMax: number;
+  /** Null: volumes are opened without a cache. */
+  readonly cache: CacheEnvironment | null;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+/** Where volumes have their caches, and how large they are. */
+export interface CacheEnvironment {
+  readonly disk: Disk;
+  /** The volume's own directory. */
+  readonly directory: string;
+  readonly cacheSizeBytes: number;
+  readonly logSizeBytes: number;
+  readonly triggers: UploadTriggers;
 }
 
 export interface OpenOptions {
@@ -59,36 +84,44 @@ export async function openVolume(
   options: OpenOptions,
 ): Promise<Volume> {
   // Looked at before it is claimed, so that nothing is ever written where no volume of ours belongs.
+  const { signal } = options;
   const looked = await look(volume, environment, options);
-  if (volume.readOnly) return assemble(volume, environment, looked, null);
-  const hold = await holdVolume(volume, environment, options);
+  if (volume.readOnly) return assemble(volume, environment, looked, null, null);
+  const cacheClaim = await expectCache(volume, environment, looked, signal);
+  const { hold, claims } = await holdVolume(volume, environment, options, cacheClaim?.holder);
   try {
-    return await assemble(volume, environment, await lookAndRecord(volume, environment, options, hold), hold);
+    const recorded = await lookAndRecord(volume, environment, options, hold);
+    const continuity = cacheClaim === null ? null : await settleCache(cacheClaim, claims, recorded);
+    return await assemble(volume, environment, recorded, hold, continuity);
   } catch (error) {
-    await hold.release();
+    // Writes in a cache that cannot be opened now are still to be uploaded: s3backer must not come between.
+    if (cacheClaim?.continues === true) await hold.abandon();
+    else await hold.release();
     throw error;
   }
 }
 
-/** Claims the volume and keeps it. */
+/** Claims the volume and keeps it. `holder`: the nonce of the lease, where somebody will want to know it again. */
 export async function holdVolume(
   volume: VolumeOptions,
   environment: VolumeEnvironment,
   { takeOver, signal, onLost }: Pick<OpenOptions, 'takeOver' | 'signal' | 'onLost'>,
-): Promise<Hold> {
+  holder: string = randomUUID(),
+): Promise<{ readonly hold: Hold; readonly claims: VolumeClaims }> {
   const { controlStore: store, claimant, leaseDurationMs: durationMs, clock } = environment;
   const log = environment.log.child({ volume: volume.name });
   const conditionalPuts = await environment.conditionalPuts();
   const { prefix, sharedDisk } = volume;
-  const claims = makeClaims({ store, prefix, sharedDisk, claimant, conditionalPuts, durationMs, takeOver, clock, log });
-  const hold = new Hold({ claims, durationMs, clock, log, onLost });
+  const options = { store, prefix, sharedDisk, claimant, conditionalPuts, durationMs, takeOver, holder, clock, log };
+  const claims = makeClaims(options);
+  const hold = new Hold({ claims: claims.claims, durationMs, clock, log, onLost });
   try {
     await hold.acquire(signal);
   } catch (error) {
     if (!isStorageError(error, 'HELD')) throw error;
     throw new StorageError('HELD', `cannot take volume ${volume.name}: ${error.message}`, { cause: error });
   }
-  return hold;
+  return { hold, claims };
 }
 
 /** For everything that is written under the claims. */
@@ -167,8 +200,9 @@ async function assemble(
   environment: VolumeEnvironment,
   looked: Looked,
   hold: Hold | null,
+  continuity: CacheContinuity | null,
 ): Promise<Volume> {
-  const { clock, inFlightBlocksMax } = environment;
+  const { clock, inFlightBlocksMax, cache } = environment;
   const log = environment.log.child({ volume: volume.name });
   const { record, origin } = looked.identity;
   const { sizeBytes, blockSizeBytes } = record;
@@ -190,10 +224,93 @@ async function assemble(
     clock,
     log,
   });
+  // Somebody may have written it between two of our claims, and removed his mark as we did: s3backer does.
+  const usedUntil = continuity !== null && !continuity.trusted && volume.survey ? continuity.usedUntil : null;
+  const unchanged = usedUntil === null ? null : layout.unchangedSince(usedUntil);
+  unchanged?.catch(() => {});
   // A new volume is empty: the survey costs one listing of nothing. Its failure is logged, and costs only requests.
   if (volume.survey || origin === 'new') layout.survey().catch(() => {});
-  const device = new WriteThroughDevice({ layout, fence, readOnly: volume.readOnly });
-  return new Volume({ options: volume, record, layout, device, hold, store });
+  const cached =
+    cache === null || continuity === null
+      ? null
+      : await CachedVolume.open({
+          ...cache,
+          ...continuity,
+          unchanged,
+          layout,
+          volumeId: record.volumeId,
+          durability: volume.durability,
+          lost: () => fence.lost,
+          clock,
+          log,
+        });
+  const device =
+    cached === null ? new WriteThroughDevice({ layout, fence, readOnly: volume.readOnly }) : new CachedDevice(cached);
+  return new Volume({ options: volume, record, layout, device, cached, hold, store });
+}
+
+/** A cache, and the claim under which it will be used. */
+interface CacheClaim {
+  readonly home: CacheHome;
+  readonly holder: string;
+  /** The holder of the lease that it follows, as seen before the claim was made. */
+  readonly after: string | null;
+  /** It has been used before, and the volume was this cache's all the time until now. */
+  readonly continues: boolean;
+}
+
+/**
+ * Looks whether the volume's cache may be used, before anything is claimed; null where the volume is to have none. CONFLICT
+ * where somebody else has held the volume since and the cache has writes that are not in the bucket; without such writes it
+ * is made anew.
+ */
+async function expectCache(
+  volume: VolumeOptions,
+  environment: VolumeEnvironment,
+  looked: Looked,
+  signal: AbortSignal,
+): Promise<CacheClaim | null> {
+  const { cache, controlStore, claimant } = environment;
+  const { volumeId, blockSizeBytes } = looked.identity.record;
+  if (cache === null || volume.sharedDisk) return null;
+  if (blockSizeBytes % PAGE_BYTES !== 0) {
+    const message = 'the volume has blocks smaller than a page of the cache: it is served without one';
+    environment.log.warn(message, { volume: volume.name, blockSizeBytes });
+    return null;
+  }
+  const home = CacheHome.open(cache.disk, cache.directory);
+  await home.clearForeign(volumeId);
+  const keys = volumeKeys(volume.prefix);
+  const lease = await readLease(controlStore, keys.lease, signal);
+  const { ifMatch, ifNoneMatch } = await environment.conditionalPuts();
+  const leased = ifMatch && ifNoneMatch;
+  const continues = leased
+    ? home.follows(lease)
+    : home.hasToken((await readToken(controlStore, keys.token, signal))?.value ?? null);
+  if (home.volumeId !== null && !continues) {
+    if (await hasUnsaved(cache.disk, cache.directory, volumeId)) throw staleCache(cache.directory);
+    environment.log.info('the volume has had another writer since: its cache is made anew', { volume: volume.name });
+    home.remove();
+  }
+  const holder = randomUUID();
+  const after = lease?.holder ?? null;
+  await home.expectClaim({ holder, after }, tokenOf(claimant.instance, volume.prefix));
+  return { home, holder, after, continues };
+}
+
+/** The claim has been made: what that says of the cache. */
+async function settleCache(
+  { home, holder, after, continues }: CacheClaim,
+  { lease, token, tokenValue }: VolumeClaims,
+  { identity }: Looked,
+): Promise<CacheContinuity> {
+  // Whoever came between the look and the claim has made the cache stale after all.
+  const continuous = !continues || lease === null || lease.former?.holder === after;
+  const tokenStood = home.hasToken(token.former);
+  if (continuous) await home.settleClaim(identity.record.volumeId, lease === null ? null : holder, tokenValue);
+  const releasedAt = lease?.former?.changedAt;
+  const usedUntil = releasedAt === undefined ? null : new Date(releasedAt.getTime() - RELEASE_MARGIN_MS);
+  return { continuous, trusted: !continues || tokenStood, usedUntil };
 }
 
 function refuseExisting(volume: VolumeOptions, { record, sampleBlock }: Inspection): void {

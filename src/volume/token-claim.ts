@@ -27,14 +27,21 @@ export interface TokenClaimOptions {
 
 export class TokenClaim implements Claim {
   readonly #options: TokenClaimOptions;
+  #former: string | null = null;
 
   constructor(options: TokenClaimOptions) {
     this.#options = options;
   }
 
+  /** The token that was there before ours, once the claim is made; null where there was none. */
+  get former(): string | null {
+    return this.#former;
+  }
+
   async acquire(signal: AbortSignal): Promise<void> {
     const { store, key, token, takeOver, stale } = this.#options;
     const found = await readToken(store, key, signal);
+    this.#former = found?.value ?? null;
     if (found?.value === token && token === SHARED_DISK_TOKEN) return;
     const free = found === null || found.value === token || stale().includes(found.value);
     if (!free && !takeOver) {

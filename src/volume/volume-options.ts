@@ -20,4 +20,6 @@ export interface VolumeOptions {
   readonly readOnly: boolean;
   readonly sharedDisk: boolean;
   readonly survey: boolean;
+  /** What a flush of a volume with a cache is answered for. */
+  readonly durability: 'local' | 's3';
 }

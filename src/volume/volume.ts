@@ -1,5 +1,6 @@
 /** An open volume: its device for those who serve it, and what can be done with it while it is open. */
 
+import type { CachedVolume } from '../cache/cached-volume.ts';
 import type { SurveyStatus } from '../layout/blocks/block-survey.ts';
 import type { BlocksLayout } from '../layout/blocks/blocks-layout.ts';
 import { raceAbort } from '../lib/deadline.ts';
@@ -18,6 +19,8 @@ export interface VolumeParts {
   readonly record: VolumeRecord;
   readonly layout: BlocksLayout;
   readonly device: BlockDevice;
+  /** What is behind the device, where it has a cache. */
+  readonly cached: CachedVolume | null;
   /** Null where the volume is only read. */
   readonly hold: Hold | null;
   /** Fenced where the volume is held. */
@@ -31,9 +34,13 @@ export interface Resized {
   readonly deletedBlocks: number;
 }
 
+/** `clean`: everything that was answered is in the bucket. `dirty`: some of it is in the cache only. `cut`: requests were cut off. */
+export type Closed = 'clean' | 'dirty' | 'cut';
+
 export class Volume {
   readonly options: VolumeOptions;
   readonly device: BlockDevice;
+  readonly cached: CachedVolume | null;
   readonly #layout: BlocksLayout;
   readonly #hold: Hold | null;
   readonly #store: ObjectStore;
@@ -45,6 +52,7 @@ export class Volume {
   constructor(parts: VolumeParts) {
     this.options = parts.options;
     this.device = parts.device;
+    this.cached = parts.cached;
     this.#record = parts.record;
     this.#layout = parts.layout;
     this.#hold = parts.hold;
@@ -120,28 +128,32 @@ export class Volume {
   }
 
   /**
-   * Finishes what is under way and gives the volume up. When `giveUp` aborts first, what is still being written is cut
-   * off, and the lease is left to lapse. True where everything was finished.
+   * Finishes what is under way, uploads what is written, and gives the volume up. When `giveUp` aborts first, what is still
+   * being sent is cut off, and the lease is left to lapse; so it is where writes are left in the cache, as nobody else
+   * should come between them and the bucket.
    */
-  async close(giveUp: AbortSignal): Promise<boolean> {
+  async close(giveUp: AbortSignal): Promise<Closed> {
     this.#closing = true;
-    let finished = false;
+    let closed: Closed = 'cut';
     try {
-      finished = await raceAbort(this.#finish(), giveUp);
+      closed = await this.#finish(giveUp);
     } finally {
-      if (finished) await this.#hold?.release();
+      if (closed === 'clean') await this.#hold?.release();
       else await this.#hold?.abandon();
     }
-    return finished;
+    return closed;
   }
 
-  async #finish(): Promise<void> {
-    await this.#resizing;
-    await this.device.close();
+  async #finish(giveUp: AbortSignal): Promise<Closed> {
+    await raceAbort(Promise.resolve(this.#resizing), giveUp);
+    if (this.cached === null) return (await raceAbort(this.device.close(), giveUp)) ? 'clean' : 'cut';
+    if (!(await this.cached.close(giveUp))) return 'dirty';
+    return (await raceAbort(this.#layout.close(), giveUp)) ? 'clean' : 'cut';
   }
 
   async #resizeTo(sizeBytes: number): Promise<Resized> {
     const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
+    if (sizeBytes < oldSizeBytes) await this.cached?.shrinkTo(sizeBytes, new AbortController().signal);
     // Before the record says that the volume grows: from then on what lies there may be data, also after a crash.
     await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes);
     await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });

@@ -194,6 +194,15 @@ export class ReadCache {
     return this.#closing ?? this.#store.checkpoint();
   }
 
+  /** Forgets every line of which `keeps` does not say that it may stay. A step for each slot. */
+  retain(keeps: (firstPage: number, endPage: number) => boolean): void {
+    for (let slot = 0; slot < this.#table.slots; slot++) {
+      const line = this.#table.isUsed(slot) ? this.#table.lineAt(slot) : -1;
+      if (line < 0 || keeps(line * LINE_PAGES, (line + 1) * LINE_PAGES)) continue;
+      this.#invalidateIn(slot, line, line * LINE_PAGES, (line + 1) * LINE_PAGES);
+    }
+  }
+
   clear(): void {
     this.invalidate(0, Number.MAX_SAFE_INTEGER);
     this.#queues.clear();

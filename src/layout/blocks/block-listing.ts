@@ -3,6 +3,12 @@ import { StorageError } from '../../lib/errors.ts';
 import type { ObjectStore } from '../../object/object-store.ts';
 import type { BlockKeys } from './block-keys.ts';
 
+export interface ListedBlock {
+  readonly block: number;
+  /** By the store's clock. */
+  readonly lastModified: Date | undefined;
+}
+
 /**
  * The blocks of [first, end) that have objects, a page of the listing at a time, in key order. Plain keys sort as their
  * blocks do, so only that part of the bucket is listed; hashed ones have to be listed from the start.
@@ -13,21 +19,21 @@ export async function* listBlocks(
   first: number,
   end: number,
   signal: AbortSignal,
-): AsyncGenerator<number[]> {
+): AsyncGenerator<ListedBlock[]> {
   if (end <= first) return;
   const startAfter = keys.hashed || first === 0 ? undefined : keys.keyOf(first - 1);
   const lastKey = keys.hashed ? undefined : keys.keyOf(end - 1);
   for await (const page of store.list(keys.prefix, { signal, ...(startAfter === undefined ? {} : { startAfter }) })) {
     if (signal.aborted) throw new StorageError('CANCELLED', 'the listing was cancelled', { cause: signal.reason });
-    const blocks: number[] = [];
+    const blocks: ListedBlock[] = [];
     let past = false;
-    for (const { key } of page) {
+    for (const { key, lastModified } of page) {
       if (lastKey !== undefined && key > lastKey) {
         past = true;
         break;
       }
       const block = keys.blockOf(key, end);
-      if (block !== null && block >= first) blocks.push(block);
+      if (block !== null && block >= first) blocks.push({ block, lastModified });
     }
     yield blocks;
     if (past) return;

@@ -4,7 +4,7 @@ import type { Log } from '../../lib/log.ts';
 import type { ObjectStore } from '../../object/object-store.ts';
 import type { BlockKeys } from './block-keys.ts';
 import { listBlocks } from './block-listing.ts';
-import type { BlockStates } from './block-states.ts';
+import { BlockStates, PRESENT } from './block-states.ts';
 
 /** How far the listing of existing blocks has come. */
 export interface SurveyStatus {
@@ -31,6 +31,8 @@ export class BlockSurvey {
   #running: Promise<void> | null = null;
   /** What a listing under way says of blocks from here on is out of date: they have been cut off since it began. */
   #end = 0;
+  /** What is asked for beside the states. */
+  #old: { readonly since: Date; readonly blocks: BlockStates } | null = null;
 
   constructor(options: BlockSurveyOptions) {
     this.#options = options;
@@ -54,6 +56,21 @@ export class BlockSurvey {
     return this.#running;
   }
 
+  /**
+   * Runs it, and marks the blocks as PRESENT that were last changed before `since`. Not those that are not listed: they may have
+   * been deleted since, and made again by us. It must not have been run before.
+   */
+  async unchangedSince(blockCount: number, since: Date): Promise<BlockStates> {
+    const blocks = new BlockStates(blockCount);
+    this.#old = { since, blocks };
+    try {
+      await this.run(blockCount);
+    } finally {
+      this.#old = null;
+    }
+    return blocks;
+  }
+
   /** The volume ends here now. */
   cutOff(blockCount: number): void {
     this.#end = Math.min(this.#end, blockCount);
@@ -61,12 +78,17 @@ export class BlockSurvey {
 
   async #list(blockCount: number): Promise<void> {
     const { store, keys, states, log, signal } = this.#options;
+    const old = this.#old;
     let blocksListed = 0;
     this.#status = { state: 'running', blocksListed };
     this.#end = blockCount;
     try {
       for await (const blocks of listBlocks(store, keys, 0, blockCount, signal)) {
-        for (const block of blocks) if (block < this.#end) states.noteListed(block);
+        for (const { block, lastModified } of blocks) {
+          if (block >= this.#end) continue;
+          states.noteListed(block);
+          if (old !== null && lastModified !== undefined && lastModified < old.since) old.blocks.set(block, PRESENT);
+        }
         blocksListed += blocks.length;
         this.#status = { state: 'running', blocksListed };
       }

@@ -26,6 +26,8 @@ import { planZero, type ZeroPlan } from './zero-plan.ts';
 const ZERO_TURN_BLOCKS = 4000;
 /** Unknown blocks it is cheaper to delete unseen than to list. */
 const BLIND_DELETES_MAX = 1000;
+/** The least that is worth a request where a part of a block can be had: a request takes longer than this much data. */
+const FETCH_BYTES = 64 * 1024;
 /** How long a question about allocation waits for the survey before it answers "data". */
 const EXTENTS_WAIT_MS = 5000;
 
@@ -45,6 +47,7 @@ export interface BlocksLayoutOptions {
 
 export class BlocksLayout implements Layout, BlockWorker {
   readonly blockSizeBytes: number;
+  readonly fetchBytes: number;
   readonly #store: ObjectStore;
   readonly #keys: BlockKeys;
   readonly #codec: BlockCodec;
@@ -63,6 +66,9 @@ export class BlocksLayout implements Layout, BlockWorker {
 
   constructor(options: BlocksLayoutOptions) {
     this.blockSizeBytes = options.blockSizeBytes;
+    this.fetchBytes = options.codec.writesPlain
+      ? Math.min(FETCH_BYTES, options.blockSizeBytes)
+      : options.blockSizeBytes;
     this.#store = options.store;
     this.#keys = options.keys;
     this.#codec = options.codec;
@@ -124,6 +130,16 @@ export class BlocksLayout implements Layout, BlockWorker {
     );
   }
 
+  zerosFrom(offset: number, length: number): number {
+    const states = this.#states;
+    if (states === null) return 0;
+    const first = Math.floor(offset / this.blockSizeBytes);
+    const end = Math.ceil((offset + length) / this.blockSizeBytes);
+    let block = first;
+    while (block < end && states.get(block) === ABSENT && !this.#queues.isBusy(block)) block++;
+    return Math.max(0, Math.min(length, block * this.blockSizeBytes - offset));
+  }
+
   zeroesFast(offset: number, length: number): boolean {
     const { blockSizeBytes } = this;
     const fast = (at: number): boolean => {
@@ -174,6 +190,22 @@ export class BlocksLayout implements Layout, BlockWorker {
   /** Lists the volume's blocks: see BlockSurvey. */
   survey(): Promise<void> {
     return this.#survey?.run(this.#blockCount) ?? Promise.resolve();
+  }
+
+  /**
+   * Finds out by the survey which blocks nobody has changed since `since`, by the store's clock, and returns how to ask: whether
+   * all blocks of a range are of those. Rejects where the survey fails, or there is none.
+   */
+  async unchangedSince(since: Date): Promise<(offset: number, length: number) => boolean> {
+    if (this.#survey === null) {
+      throw new StorageError('UNSUPPORTED', 'nothing is known of the blocks of a volume that others write too');
+    }
+    const unchanged = await this.#survey.unchangedSince(this.#blockCount, since);
+    return (offset, length) => {
+      const end = Math.ceil((offset + length) / this.blockSizeBytes);
+      const first = Math.floor(offset / this.blockSizeBytes);
+      return unchanged.next(PRESENT, false, first, end) === end;
+    };
   }
 
   async close(): Promise<void> {
@@ -245,7 +277,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     if (this.#states === null) {
       await this.#zeroBlocks(this.#queues.busyBlocks(first, end));
       for await (const blocks of listBlocks(this.#store, this.#keys, first, end, this.#stop.signal))
-        await this.#zeroBlocks(blocks);
+        await this.#zeroBlocks(blocks.map(({ block }) => block));
       return;
     }
     if (this.#states.count(UNKNOWN, first, end) > BLIND_DELETES_MAX) await this.survey();
@@ -278,7 +310,7 @@ export class BlocksLayout implements Layout, BlockWorker {
   async #deleteListed(first: number, end: number): Promise<number> {
     let deleted = 0;
     for await (const blocks of listBlocks(this.#store, this.#keys, first, end, this.#stop.signal)) {
-      await settleAll(blocks.map((block) => this.#deletes.delete(this.#keys.keyOf(block))));
+      await settleAll(blocks.map(({ block }) => this.#deletes.delete(this.#keys.keyOf(block))));
       deleted += blocks.length;
     }
     return deleted;

@@ -53,10 +53,10 @@ export function readEtagSync(path: string, key: string): string | null {
 export async function readListedObject(path: string, key: string): Promise<ListedObject | null> {
   try {
     return await withFile(path, async (file) => {
-      const { size } = await file.stat();
+      const { size, mtime: lastModified } = await file.stat();
       const parsed = await readHeader(file, size);
-      if (parsed === undefined) return { key, sizeBytes: size, etag: DAMAGED_ETAG };
-      return { key, sizeBytes: parsed.header.sizeBytes, etag: parsed.header.etag };
+      if (parsed === undefined) return { key, sizeBytes: size, etag: DAMAGED_ETAG, lastModified };
+      return { key, sizeBytes: parsed.header.sizeBytes, etag: parsed.header.etag, lastModified };
     });
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null;

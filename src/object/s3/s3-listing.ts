@@ -40,11 +40,11 @@ export class S3ListingCheck {
     }
     const encoded = output.EncodingType === 'url';
     const objects: ListedObject[] = [];
-    for (const { Key, Size, ETag } of contents) {
+    for (const { Key, Size, ETag, LastModified } of contents) {
       if (Key === undefined || Size === undefined) throw this.#refused('an object without a key or a size');
       const key = encoded ? this.#decode(Key) : Key;
       this.#checkNext(key);
-      objects.push({ key, sizeBytes: Size, etag: unquoteEtag(ETag ?? '') });
+      objects.push({ key, sizeBytes: Size, etag: unquoteEtag(ETag ?? ''), lastModified: LastModified });
     }
     this.#advance(output, objects.length);
     return objects;

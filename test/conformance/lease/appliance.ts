@@ -57,7 +57,7 @@ export class SimulatedAppliance {
     const { clock, instance } = this;
     const policy = { deadlineMs: durationMs / 4, pauseInitialMs: durationMs / 100, pauseMaxMs: durationMs / 10 };
     const store = new RetryingObjectStore(this.#network, policy, clock, undefined, () => random.next());
-    const claims = makeClaims({
+    const { claims } = makeClaims({
       store,
       prefix: 'vol/',
       sharedDisk: false,

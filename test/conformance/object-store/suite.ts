@@ -352,10 +352,21 @@ export function objectStoreSuite(
       const prefix = fresh();
       const one = await store.put(`${prefix}one`, Buffer.alloc(1));
       const two = await store.put(`${prefix}two`, Buffer.alloc(20_000));
-      assert.deepEqual(await listAll(store, prefix), [
-        { key: `${prefix}one`, sizeBytes: 1, etag: one.etag },
-        { key: `${prefix}two`, sizeBytes: 20_000, etag: two.etag },
-      ]);
+      const listed = await listAll(store, prefix);
+      assert.deepEqual(
+        listed.map(({ key, sizeBytes, etag }) => ({ key, sizeBytes, etag })),
+        [
+          { key: `${prefix}one`, sizeBytes: 1, etag: one.etag },
+          { key: `${prefix}two`, sizeBytes: 20_000, etag: two.etag },
+        ],
+      );
+      // Of whole seconds where the protocol has no more.
+      for (const { key, lastModified } of listed) {
+        const head = await store.head(key);
+        const toSecond = (date: Date | undefined): number => Math.floor((date?.getTime() ?? 0) / 1000);
+        assert.ok(lastModified !== undefined && toSecond(lastModified) > 0);
+        assert.equal(toSecond(lastModified), toSecond(head?.lastModified));
+      }
     });
 
     check('lists in pages, which a consumer may leave', async () => {

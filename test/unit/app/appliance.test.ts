@@ -17,6 +17,7 @@ import { MemoryObjectStore } from '../../../src/object/memory.ts';
 import type { ObjectStore } from '../../../src/object/object-store.ts';
 import { Stores } from '../../../src/stores.ts';
 import type { Logger } from '../../../src/telemetry/logger.ts';
+import type { Closed } from '../../../src/volume/volume.ts';
 import { infoData, RawClient } from '../../conformance/nbd/raw-client.ts';
 import { tempDir } from '../../support/temp.ts';
 import { settle, VirtualClock } from '../../support/virtual-clock.ts';
@@ -46,7 +47,7 @@ interface Machine {
   readonly hurry: AbortController;
   readonly socket: string;
   /** Runs it until it is stopped. */
-  run(takeOver?: readonly string[]): Promise<void>;
+  run(takeOver?: readonly string[]): Promise<Closed>;
   attach(name?: string): Promise<RawClient>;
 }
 
@@ -64,6 +65,7 @@ async function machine(
     set: [
       'store.url=memory:',
       'store.retryDeadline=0',
+      'cache.size=0',
       `cache.dir=${dir}`,
       `nbd.socket=${socket}`,
       'nbd.listen=127.0.0.1:0',
@@ -121,7 +123,7 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
 }
 
 /** Runs it, and returns once it serves; rejects with what it failed with. */
-async function started(m: Machine): Promise<{ readonly run: Promise<void> }> {
+async function started(m: Machine): Promise<{ readonly run: Promise<Closed> }> {
   const run = m.run();
   let failed: { readonly error: unknown } | null = null;
   run.catch((error: unknown) => {

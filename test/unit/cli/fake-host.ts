@@ -55,6 +55,10 @@ export class FakeHost implements Host {
       status: missing,
       resizeVolume: missing,
       eraseVolume: missing,
+      flushVolume: missing,
+      warmVolume: missing,
+      exportCache: missing,
+      dropCache: missing,
     };
     return { ...none, ...this.#actions };
   }

@@ -22,6 +22,7 @@ const VOLUME: VolumeStatus = {
   lease: { holder: 'host:1', state: 'held', renewedAgoMs: 3000 },
   survey: { done: true, blocksListed: 1234 },
   storedBlocks: 1234,
+  cache: null,
   connections: 1,
 };
 
@@ -86,9 +87,9 @@ describe('status', () => {
 listening   127.0.0.1:10809, unix:/run/nbd.sock
 bucket      s3://bucket (ok)
 
-VOLUME   STATE              SIZE   BLOCK  STORED       CODING            FLUSH IS IN  HELD BY               CLIENTS  WHERE
-media *  serving            1 TiB  1MiB   1234 blocks  zstd+AES-256-CBC  s3           us (renewed 3 s ago)  1        s3://bucket/media/
-old      failed, read-only  ?      ?      ?            zstd+AES-256-CBC  s3           other:9               0        s3://bucket/media/
+VOLUME   STATE              SIZE   BLOCK  STORED       CODING            FLUSH IS IN  NOT UPLOADED  CACHED  HELD BY               CLIENTS  WHERE
+media *  serving            1 TiB  1MiB   1234 blocks  zstd+AES-256-CBC  bucket       -             -       us (renewed 3 s ago)  1        s3://bucket/media/
+old      failed, read-only  ?      ?      ?            zstd+AES-256-CBC  bucket       -             -       other:9               0        s3://bucket/media/
 * served where a client names no export
 
 old: ACCESS_DENIED: wrong\\npassword

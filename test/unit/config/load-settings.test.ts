@@ -278,7 +278,7 @@ describe('errors', () => {
     const found = problems({
       files: [config, 'missing.json5'],
       env: { BUCKETDISK_STOR_URL: 'x', BUCKETDISK_STORE_INSECURE: 'maybe' },
-      set: ['cache.size=10GiB', 'nonsense', 'volumes.media.durability=local', 'volumes.media.layout=log'],
+      set: ['cache.size=10', 'nonsense', 'schedule.flush=often', 'volumes.media.layout=log'],
     });
     const told = new Map(found.map((entry) => [entry.path, entry]));
     assert.deepEqual([...told.keys()].sort(), [
@@ -288,10 +288,10 @@ describe('errors', () => {
       'fuse',
       'log.level',
       'missing.json5',
+      'schedule.flush',
       'store.concurrency',
       'store.insecure',
       'store.regoin',
-      'volumes.media.durability',
       'volumes.media.layout',
     ]);
     assert.deepEqual(told.get('log.level'), {
@@ -304,8 +304,8 @@ describe('errors', () => {
     assert.equal(told.get('store.regoin')?.source, 'bad.json5:6');
     assert.match(told.get('BUCKETDISK_STOR_URL')?.message ?? '', /did you mean "BUCKETDISK_STORE_URL"/);
     assert.equal(told.get('store.insecure')?.source, 'BUCKETDISK_STORE_INSECURE');
-    assert.match(told.get('cache.size')?.message ?? '', /not in this version/);
-    assert.match(told.get('volumes.media.durability')?.message ?? '', /persistent cache/);
+    assert.match(told.get('cache.size')?.message ?? '', /needs a unit/);
+    assert.match(told.get('schedule.flush')?.message ?? '', /cron expression/);
     assert.match(told.get('missing.json5')?.message ?? '', /no such file/);
   });
 

@@ -80,6 +80,7 @@ export function volumeOptions(overrides: Partial<VolumeOptions> = {}): VolumeOpt
     readOnly: false,
     sharedDisk: false,
     survey: false,
+    durability: 's3',
     ...overrides,
   };
 }
@@ -118,6 +119,7 @@ export function bench(
     conditionalPuts: () => Promise.resolve({ ifMatch: honoured, ifNoneMatch: honoured }),
     claimant: { instance, host: `${instance}.example`, pid: 7 },
     leaseDurationMs: options.leaseDurationMs ?? LIFE_MS,
+    cache: null,
     inFlightBlocksMax: 16,
     clock,
     log,

@@ -12,7 +12,7 @@ const never = new AbortController().signal;
 
 async function listed(store: HookedObjectStore, keys: BlockKeys, first: number, end: number): Promise<number[]> {
   const blocks: number[] = [];
-  for await (const page of listBlocks(store, keys, first, end, never)) blocks.push(...page);
+  for await (const page of listBlocks(store, keys, first, end, never)) blocks.push(...page.map(({ block }) => block));
   return blocks;
 }
 

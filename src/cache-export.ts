@@ -1,0 +1,54 @@
+/** Saves the writes of a cache that cannot go to the bucket to a file of the size of the volume, with a map beside it. */
+import { open } from 'node:fs/promises';
+import { readUnsaved } from './cache/cache-directory.ts';
+import type { ExportOutcome } from './cli/actions.ts';
+import type { Disk } from './lib/disk.ts';
+import { StorageError } from './lib/errors.ts';
+import { systemReason } from './lib/system-reason.ts';
+import type { CacheHome } from './volume/cache-home.ts';
+
+/** Of the map: what each range of the file is. Later ranges lie upon earlier ones. */
+interface MapEntry {
+  readonly offset: number;
+  readonly length: number;
+  readonly kind: 'zero' | 'data';
+}
+
+/** INVALID where one of the files exists or cannot be written; CORRUPT where the log cannot be read. */
+export async function exportUnsaved(home: CacheHome, disk: Disk, path: string, name: string): Promise<ExportOutcome> {
+  const mapPath = `${path}.map.json`;
+  const unsaved = await readUnsaved(disk, home.directory, home.volumeId ?? '');
+  const map: MapEntry[] = [];
+  try {
+    await using data = await create(path);
+    for await (const extent of unsaved.extents) {
+      const { offset } = extent;
+      if (extent.data === undefined) map.push({ offset, length: extent.zeroLength, kind: 'zero' });
+      else {
+        await data.write(extent.data, 0, extent.data.length, offset);
+        map.push({ offset, length: extent.data.length, kind: 'data' });
+      }
+    }
+    await data.sync();
+    const damagedPages = unsaved.damagedPages();
+    await using text = await create(mapPath);
+    await text.writeFile(`${JSON.stringify({ volumeId: home.volumeId, name, ranges: map, damagedPages }, null, 2)}\n`);
+    await text.sync();
+    const sum = (kind: MapEntry['kind']): number =>
+      map.reduce((total, entry) => total + (entry.kind === kind ? entry.length : 0), 0);
+    return {
+      ...{ name, path, mapPath, dataBytes: sum('data'), zeroedBytes: sum('zero') },
+      damagedPages: damagedPages.length,
+    };
+  } catch (cause) {
+    if (cause instanceof StorageError) throw cause;
+    throw new StorageError('INVALID', `cannot write ${path}: ${systemReason(cause)}`, { cause });
+  } finally {
+    unsaved.close();
+  }
+}
+
+/** Never over a file that is there: it may be an earlier export. */
+function create(path: string): Promise<Awaited<ReturnType<typeof open>>> {
+  return open(path, 'wx', 0o600);
+}

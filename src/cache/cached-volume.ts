@@ -1,0 +1,428 @@
+/**
+ * A volume behind its cache: writes go to the log and are answered, reads come from the log, the read cache or the bucket,
+ * and the uploader brings the log to the bucket.
+ */
+import type { Layout } from '../layout/layout.ts';
+import type { Clock } from '../lib/clock.ts';
+import { raceAbort } from '../lib/deadline.ts';
+import type { Disk } from '../lib/disk.ts';
+import { describeError, StorageError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { logDirectory, staleCache } from './cache-directory.ts';
+import { CleanReader } from './clean-reader.ts';
+import { DamagedPages } from './dirty/damaged-pages.ts';
+import { dirtySpans, overlayExtents, RunList, type StateExtent } from './dirty/dirty-extents.ts';
+import { DirtyStore, PARTIAL_PAGES_MAX } from './dirty/dirty-store.ts';
+import { Intake, type IntakeJob } from './intake.ts';
+import { saltOf, WriteLog } from './log/write-log.ts';
+import { PAGE_BYTES } from './page.ts';
+import { Fetcher } from './read/fetcher.ts';
+import { Reader } from './read/reader.ts';
+import { ReadCache } from './read-cache/read-cache.ts';
+import { Uploader, type UploadStatus, type UploadTriggers } from './upload/uploader.ts';
+import { ZeroJob } from './zero-job.ts';
+
+/** Which of them are cached is found out page by page: a longer range is told of in pieces. */
+const EXTENTS_BYTES_MAX = 1024 * 1024 * 1024;
+
+/** `local`: a flush is on the cache's disk. `s3`: it is in the bucket. */
+export type Durability = 'local' | 's3';
+
+export interface CachedVolumeOptions {
+  readonly disk: Disk;
+  /** The volume's own directory. */
+  readonly directory: string;
+  readonly layout: Layout;
+  /** The log and the cached pages found there are taken for this volume's only if they are of this very identity. */
+  readonly volumeId: string;
+  /** Nobody else has written the volume since the cache was last used. Else what it holds is stale: CONFLICT where that is unsaved. */
+  readonly continuous: boolean;
+  /** And nobody else can have: also the clean pages are those of the bucket. */
+  readonly trusted: boolean;
+  /**
+   * Where they are not trusted: resolves with how to tell whether a range of bytes is in the bucket as it was when the cache was
+   * last used. Null: that cannot be found out, and they are forgotten.
+   */
+  readonly unchanged?: Promise<(offset: number, length: number) => boolean> | null;
+  readonly durability: Durability;
+  readonly logSizeBytes: number;
+  readonly cacheSizeBytes: number;
+  readonly triggers: UploadTriggers;
+  /** Why the volume is another writer's now, or null. */
+  readonly lost: () => StorageError | null;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface CachedVolumeStatus {
+  readonly durability: Durability;
+  /** Bytes that are not in the bucket yet. */
+  readonly dirtyBytes: number;
+  /** How long the oldest of them has been here; null where there is none. */
+  readonly oldestDirtyMs: number | null;
+  readonly logUsedBytes: number;
+  readonly logSizeBytes: number;
+  /** Writes that wait for room. */
+  readonly waitingWrites: number;
+  /** Pages whose newest bytes are lost. */
+  readonly damagedPages: number;
+  /** Why the log cannot be made durable at present, or null. */
+  readonly logError: string | null;
+  readonly upload: UploadStatus;
+  readonly cache: ReturnType<ReadCache['status']>;
+}
+
+export class CachedVolume {
+  readonly #options: CachedVolumeOptions;
+  readonly #layout: Layout;
+  readonly #writeLog: WriteLog;
+  readonly #store: DirtyStore;
+  readonly #cache: ReadCache;
+  readonly #clean: CleanReader;
+  readonly #fetcher: Fetcher;
+  readonly #reader: Reader;
+  readonly #intake: Intake;
+  readonly #uploader: Uploader;
+  readonly #reading = new Set<Promise<unknown>>();
+  #roomWaiters: (() => void)[] = [];
+  #closed = false;
+
+  private constructor(options: CachedVolumeOptions, parts: CachedVolumeParts) {
+    const { layout, clock, log } = options;
+    this.#options = options;
+    this.#layout = layout;
+    this.#writeLog = parts.writeLog;
+    this.#cache = parts.cache;
+    this.#clean = new CleanReader(parts.cache, layout);
+    this.#store = new DirtyStore(
+      parts.writeLog,
+      parts.damaged,
+      (page, target) => this.#clean.read(page, page + 1, target) === 1,
+    );
+    this.#fetcher = new Fetcher({ layout, sink: parts.cache });
+    const { lost } = options;
+    this.#reader = new Reader({ store: this.#store, clean: this.#clean, fetcher: this.#fetcher, layout, lost });
+    this.#intake = new Intake({
+      clock,
+      fullness: () => parts.writeLog.usedBytes / parts.writeLog.sizeBytes,
+      room: (signal) => this.#room(signal),
+    });
+    const clean = this.#clean;
+    const { cache } = parts;
+    this.#uploader = new Uploader({
+      store: this.#store,
+      layout,
+      clean: {
+        read: (first, end, target) => clean.read(first, end, target),
+        insert: (first, data, kind) => cache.insert(first, data, kind),
+        invalidate: (first, end) => cache.invalidate(first, end),
+        checkpoint: () => cache.checkpoint(),
+      },
+      fetcher: this.#fetcher,
+      triggers: options.triggers,
+      clock,
+      log,
+    });
+  }
+
+  /**
+   * Opens the cache in `directory`, or makes it, and takes up what a crash has left in it. CONFLICT where it holds writes that
+   * are not in the bucket, and the volume has had another writer since; CORRUPT where flushed writes are lost; NO_SPACE
+   * where the log does not fit on the disk.
+   */
+  static async open(options: CachedVolumeOptions): Promise<CachedVolume> {
+    const { disk, directory, volumeId, clock, log, layout } = options;
+    disk.makeDirectory(directory);
+    let volume: CachedVolume | null = null;
+    const { log: writeLog, damaged: damagedParts } = await WriteLog.open({
+      disk,
+      directory: logDirectory(directory),
+      sizeBytes: options.logSizeBytes,
+      salt: saltOf(volumeId),
+      nowMs: () => clock.now(),
+      log,
+      onRoom: () => {
+        if (volume !== null) volume.#wakeRoomWaiters();
+      },
+    });
+    try {
+      const damaged = DamagedPages.open(disk, directory);
+      if (!options.continuous && (writeLog.records.end > writeLog.records.first || damaged.count > 0)) {
+        throw staleCache(directory);
+      }
+      const { cacheSizeBytes: sizeBytes } = options;
+      const cache = await ReadCache.open({ disk, directory, sizeBytes, identity: volumeId, clock, log });
+      volume = new CachedVolume(options, { writeLog, damaged, cache });
+      if (!options.trusted) volume.#verifyClean(options.unchanged ?? null);
+      volume.#store.replay(layout.sizeBytes / PAGE_BYTES, damagedParts);
+      volume.#tellReplay();
+      volume.#uploader.start();
+      return volume;
+    } catch (error) {
+      writeLog.abandon();
+      throw error;
+    }
+  }
+
+  get sizeBytes(): number {
+    return this.#layout.sizeBytes;
+  }
+
+  status(): CachedVolumeStatus {
+    const { records, usedBytes, sizeBytes, failure } = this.#writeLog;
+    const { durability, clock } = this.#options;
+    const empty = records.first === records.end;
+    return {
+      durability,
+      dirtyBytes: this.#store.map.bytes,
+      oldestDirtyMs: empty ? null : Math.max(0, Math.round(clock.now() - records.appendedAtMs(records.first))),
+      logUsedBytes: usedBytes,
+      logSizeBytes: sizeBytes,
+      waitingWrites: this.#intake.length,
+      damagedPages: this.#store.damaged.count,
+      logError: failure === null ? null : describeError(failure),
+      upload: this.#uploader.status,
+      cache: this.#cache.status(),
+    };
+  }
+
+  /** See BlockDevice. */
+  read(offset: number, length: number): Buffer | Promise<Buffer> {
+    this.#check(offset, length, 'INVALID');
+    if (this.#intake.overlaps(offset, offset + length)) return this.#track(this.#readInTurn(offset, length));
+    const bytes = this.#reader.read(offset, length);
+    return Buffer.isBuffer(bytes) ? bytes : this.#track(bytes);
+  }
+
+  write(offset: number, data: Buffer, { fua }: { readonly fua: boolean }): void | Promise<void> {
+    this.#check(offset, data.length, 'NO_SPACE');
+    const at = this.#intake.isOpen ? this.#writeFrom(offset, data, 0) : 0;
+    if (at < data.length) return this.#writeLater(offset, data, at, fua);
+    this.#uploader.noteWritten();
+    return fua ? this.#durable() : undefined;
+  }
+
+  zero(offset: number, length: number, { fua }: { readonly fua: boolean }): void | Promise<void> {
+    this.#check(offset, length, 'NO_SPACE');
+    const job = new ZeroJob(this.#store, offset, length);
+    if (this.#intake.isOpen && job.step()) {
+      this.#uploader.noteWritten();
+      return fua ? this.#durable() : undefined;
+    }
+    return this.#later(job, fua);
+  }
+
+  trim(offset: number, length: number, options: { readonly fua: boolean }): void | Promise<void> {
+    return this.zero(offset, length, options);
+  }
+
+  flush(): void | Promise<void> {
+    this.#check(0, 0, 'INVALID');
+    if (this.#intake.length === 0) return this.#flush();
+    // Those that wait were asked for before it.
+    return this.#intake.enqueue({ offset: 0, end: 0, bytes: 0, step: () => true }).then(() => this.#flush());
+  }
+
+  /** See BlockDevice. With `countMax`, no more than EXTENTS_BYTES_MAX are looked through. */
+  async extents(offset: number, length: number, countMax = Number.POSITIVE_INFINITY): Promise<StateExtent[]> {
+    this.#check(offset, length, 'INVALID');
+    const end = offset + (countMax === Number.POSITIVE_INFINITY ? length : Math.min(length, EXTENTS_BYTES_MAX));
+    // As they are now: what is uploaded while the layout answers is in neither answer otherwise.
+    const dirty = dirtySpans(this.#store, offset, end);
+    const runs = new RunList();
+    for (let at = offset; at < end && runs.list.length <= countMax; ) {
+      at = overlayExtents(runs, await this.#layout.extents(at, end - at, countMax), dirty, this.#clean, at);
+    }
+    return runs.list.slice(0, countMax);
+  }
+
+  /** Brings the range into the cache; resolves once that has been tried. */
+  async prefetch(offset: number, length: number): Promise<void> {
+    this.#check(offset, length, 'INVALID');
+    await this.#track(this.#reader.prefetch(offset, length));
+  }
+
+  /** Uploads everything written so far. Rejects with CANCELLED when `signal` aborts, FENCED where the volume is lost. */
+  async uploadAll(signal: AbortSignal): Promise<void> {
+    await this.#intake.idle();
+    await this.#uploader.request(signal);
+  }
+
+  /** For a volume about to shrink: everything is uploaded, and beyond the new end nothing is remembered. */
+  async shrinkTo(sizeBytes: number, signal: AbortSignal): Promise<void> {
+    await this.uploadAll(signal);
+    const end = sizeBytes / PAGE_BYTES;
+    this.#store.truncate(end);
+    this.#cache.invalidate(end, Number.MAX_SAFE_INTEGER);
+    this.#fetcher.supersede(end, Number.MAX_SAFE_INTEGER);
+    await this.#uploader.checkpoint();
+  }
+
+  /**
+   * Uploads what is left until `giveUp` aborts, and closes the cache. True where everything is in the bucket; false where
+   * some of it is in the log only, durable, for the next opening.
+   */
+  async close(giveUp: AbortSignal): Promise<boolean> {
+    this.#closed = true;
+    const uploaded = await this.#drain(giveUp);
+    this.#reader.stop();
+    this.#intake.stop();
+    await this.#uploader.stop();
+    if (uploaded) await Promise.allSettled([...this.#reading, this.#fetcher.idle()]);
+    try {
+      if (uploaded) await this.#uploader.checkpoint();
+      await this.#cache.close();
+    } catch (error) {
+      this.#options.log.warn('the cache could not be closed in order', { error: describeError(error) });
+    }
+    await this.#writeLog.close();
+    return uploaded;
+  }
+
+  async #drain(giveUp: AbortSignal): Promise<boolean> {
+    if (this.#options.lost() !== null) return false;
+    try {
+      return await raceAbort(this.uploadAll(giveUp), giveUp);
+    } catch (error) {
+      this.#options.log.debug('not everything was uploaded', { error: describeError(error) });
+      return false;
+    }
+  }
+
+  /** Behind the writes that wait, and before those that come after it. */
+  async #readInTurn(offset: number, length: number): Promise<Buffer> {
+    let bytes: Buffer | Promise<Buffer> | undefined;
+    const step = (): boolean => {
+      bytes = this.#reader.read(offset, length);
+      return true;
+    };
+    await this.#intake.enqueue({ offset, end: offset + length, bytes: 0, step });
+    return bytes as Buffer | Promise<Buffer>;
+  }
+
+  /** Appends what there is room for of the data from `from` on; returns how far it came. */
+  #writeFrom(offset: number, data: Buffer, from: number): number {
+    const store = this.#store;
+    const end = offset + data.length;
+    if (store.map.partialCount > PARTIAL_PAGES_MAX) return from;
+    for (let at = from; at < data.length; ) {
+      const pieceEnd = store.pieceEnd(offset + at, end) - offset;
+      if (!store.hasRoomFor(offset + at, pieceEnd - at)) return at;
+      store.write(offset + at, at === 0 && pieceEnd === data.length ? data : data.subarray(at, pieceEnd));
+      at = pieceEnd;
+    }
+    return data.length;
+  }
+
+  #writeLater(offset: number, data: Buffer, from: number, fua: boolean): Promise<void> {
+    let at = from;
+    const step = (): boolean => {
+      at = this.#writeFrom(offset, data, at);
+      return at === data.length;
+    };
+    return this.#later({ offset, end: offset + data.length, bytes: data.length, step }, fua);
+  }
+
+  async #later(job: IntakeJob, fua: boolean): Promise<void> {
+    const done = this.#intake.enqueue(job);
+    this.#uploader.noteWritten();
+    await done;
+    this.#checkOurs();
+    this.#uploader.noteWritten();
+    if (fua) await this.#durable();
+  }
+
+  #flush(): void | Promise<void> {
+    this.#checkOurs();
+    this.#uploader.noteBarrier();
+    return this.#durable();
+  }
+
+  /** Everything appended so far is as durable as the volume's mode promises. */
+  #durable(): Promise<void> | undefined {
+    return this.#options.durability === 's3' ? this.#uploader.request() : this.#writeLog.sync();
+  }
+
+  /** Waits for room in the log: for the uploader, or the disk. */
+  async #room(signal: AbortSignal): Promise<void> {
+    const full = this.#store.map.partialCount > PARTIAL_PAGES_MAX || this.#writeLog.isFull;
+    if (!full) {
+      // Too much is not durable yet. Where it cannot be made so, the write fails and not the one after it.
+      await this.#writeLog.sync();
+      return;
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#roomWaiters.push(resolve);
+    // Never rejects unless the volume is lost, and then the write does too.
+    const uploaded = this.#uploader.request();
+    if (!(await raceAbort(Promise.race([promise, uploaded ?? promise]), signal))) return;
+    this.#checkOurs();
+  }
+
+  #wakeRoomWaiters(): void {
+    for (const wake of this.#roomWaiters.splice(0)) wake();
+  }
+
+  #track<T>(request: Promise<T>): Promise<T> {
+    const settled = (): void => void this.#reading.delete(request);
+    this.#reading.add(request);
+    request.then(settled, settled);
+    return request;
+  }
+
+  #check(offset: number, length: number, code: 'INVALID' | 'NO_SPACE'): void {
+    if (this.#closed) throw new StorageError('CANCELLED', 'the volume is closed');
+    this.#checkOurs();
+    const { sizeBytes } = this.#layout;
+    if (offset + length <= sizeBytes) return;
+    throw new StorageError(code, `${length} bytes from ${offset} are past the end of the volume, ${sizeBytes} bytes`);
+  }
+
+  #checkOurs(): void {
+    const lost = this.#options.lost();
+    if (lost !== null) throw lost;
+  }
+
+  /** Until it is known which of them are still right, no cached page is used. */
+  #verifyClean(unchanged: Promise<(offset: number, length: number) => boolean> | null): void {
+    if (unchanged === null) {
+      this.#cache.clear();
+      return;
+    }
+    this.#clean.suspended = true;
+    const retain = (isUnchanged: (offset: number, length: number) => boolean): void => {
+      if (this.#closed) return;
+      this.#cache.retain((first, end) => isUnchanged(first * PAGE_BYTES, (end - first) * PAGE_BYTES));
+      this.#clean.suspended = false;
+    };
+    unchanged.then(retain, (error: unknown) => {
+      this.#options.log.warn('cannot tell whether the cached pages are still those of the bucket: they are forgotten', {
+        error: describeError(error),
+      });
+      retain(() => false);
+    });
+  }
+
+  #tellReplay(): void {
+    const { records } = this.#writeLog;
+    const { log } = this.#options;
+    const { damaged, map } = this.#store;
+    if (damaged.count > 0) {
+      log.error(
+        'the cache disk has damaged pages that were not in the bucket: reading them fails until they are written again',
+        {
+          pages: damaged.count,
+          event: 'damage-found',
+        },
+      );
+    }
+    if (records.end > records.first)
+      log.info('taking up writes that are not in the bucket yet', { dirtyBytes: map.bytes });
+  }
+}
+
+interface CachedVolumeParts {
+  readonly writeLog: WriteLog;
+  readonly damaged: DamagedPages;
+  readonly cache: ReadCache;
+}

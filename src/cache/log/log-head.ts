@@ -1,0 +1,83 @@
+/**
+ * Where the log begins, kept in a small file of two slots that are written in turn, so that one is whole whatever happens.
+ * All little-endian: magic, CRC-32 of the rest, then the fields as doubles in the order of FIELDS.
+ */
+import { crc32 } from 'node:zlib';
+import type { DiskFile } from '../../lib/disk.ts';
+import { StorageError } from '../../lib/errors.ts';
+
+export interface LogHead {
+  /** Counts the writes of the head: the higher one is the newer one. */
+  readonly sequence: number;
+  readonly fileBytes: number;
+  readonly fileCount: number;
+  /** Counts the openings of the log. */
+  readonly life: number;
+  /** The first record that is still needed. */
+  readonly number: number;
+  /** Where it is, or will be. */
+  readonly position: number;
+  /** The checksum of the header of the record before it. */
+  readonly previousChecksum: number;
+  /** Everything below it was durable. */
+  readonly durablePosition: number;
+}
+
+const MAGIC = 0x31_48_44_42; // "BDH1"
+/** As large as any disk's sector, so that writing one slot cannot touch the other. */
+const SLOT_BYTES = 4096;
+const FIELDS = [
+  'sequence',
+  'fileBytes',
+  'fileCount',
+  'life',
+  'number',
+  'position',
+  'previousChecksum',
+  'durablePosition',
+] as const satisfies readonly (keyof LogHead)[];
+const HEAD_BYTES = 8 + FIELDS.length * 8;
+
+export class LogHeadFile {
+  readonly #file: DiskFile;
+  readonly #salt: number;
+  readonly #slot = Buffer.alloc(SLOT_BYTES);
+
+  /** `salt`: the log's own, so that another log's head is not taken for it. */
+  constructor(file: DiskFile, salt: number) {
+    this.#file = file;
+    this.#salt = salt;
+  }
+
+  /** Null where the log was never begun. CORRUPT where neither slot can be read. */
+  read(): LogHead | null {
+    const bytes = Buffer.alloc(2 * SLOT_BYTES);
+    const length = this.#file.readSync(bytes, 0);
+    const heads = [0, SLOT_BYTES].flatMap((at) => this.#decode(bytes.subarray(at, Math.max(at, length))) ?? []);
+    if (heads.length > 0) return heads.reduce((a, b) => (b.sequence > a.sequence ? b : a));
+    if (bytes.subarray(0, length).every((byte) => byte === 0)) return null;
+    throw new StorageError('CORRUPT', `the head of the write log, ${this.#file.path}, is damaged`);
+  }
+
+  /** Durable when it resolves. Heads are written one after another, with ascending sequence. */
+  async write(head: LogHead): Promise<void> {
+    this.#slot.writeUInt32LE(MAGIC, 0);
+    FIELDS.forEach((field, index) => {
+      this.#slot.writeDoubleLE(head[field], 8 + index * 8);
+    });
+    this.#slot.writeUInt32LE(crc32(this.#slot.subarray(8, HEAD_BYTES), this.#salt), 4);
+    await this.#file.write(this.#slot, (head.sequence % 2) * SLOT_BYTES);
+    await this.#file.datasync();
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  #decode(slot: Buffer): LogHead | null {
+    if (slot.length < HEAD_BYTES || slot.readUInt32LE(0) !== MAGIC) return null;
+    if (slot.readUInt32LE(4) !== crc32(slot.subarray(8, HEAD_BYTES), this.#salt)) return null;
+    const values = FIELDS.map((field, index) => [field, slot.readDoubleLE(8 + index * 8)]);
+    return Object.fromEntries(values) as unknown as LogHead;
+  }
+}

@@ -1,0 +1,198 @@
+/** Reading the log from its head to its end after a stop of whatever kind. */
+import { StorageError } from '../../lib/errors.ts';
+import type { LogFiles } from './log-files.ts';
+import { alignUp, GROUP_ALIGN_BYTES } from './log-files.ts';
+import type { LogHead } from './log-head.ts';
+import {
+  checksumOf,
+  DATA,
+  decodeRecordHeader,
+  pagePart,
+  RECORD_HEADER_BYTES,
+  RecordHeader,
+  readChecksum,
+} from './log-record.ts';
+import type { LogRecords } from './log-records.ts';
+
+/** The log is read in pieces of this size. A record's header fits in one many times over. */
+const WINDOW_BYTES = 1024 * 1024;
+/** How far behind a break is looked for what was durable: a break in a group hides no more than the group. */
+const SEARCH_BYTES = 8 * 1024 * 1024;
+const RECORD_ALIGN_BYTES = 8;
+
+export interface ReplayOptions {
+  readonly files: LogFiles;
+  readonly head: LogHead;
+  readonly salt: number;
+  readonly atMs: number;
+}
+
+/** Where the log ends. */
+export interface LogEnd {
+  readonly position: number;
+  readonly previousChecksum: number;
+  /** Everything below it was durable, as its records say. */
+  readonly claimedPosition: number;
+  /** Pages of records that were durable once and are so no longer: record numbers with page indexes. */
+  readonly damaged: readonly DamagedPart[];
+}
+
+export interface DamagedPart {
+  readonly number: number;
+  readonly index: number;
+}
+
+/**
+ * Adds every record from the head on to `records`, up to the first that is not whole. What a crash cut off ends the log;
+ * a record that was durable once, as those behind it tell, is damage and not an end: its pages are reported where its
+ * header tells which they are, else it rejects with CORRUPT.
+ */
+export async function replayLog(records: LogRecords, options: ReplayOptions): Promise<LogEnd> {
+  return new Replay(records, options).run();
+}
+
+class Replay {
+  readonly #records: LogRecords;
+  readonly #options: ReplayOptions;
+  readonly #header = new RecordHeader();
+  readonly #window = Buffer.allocUnsafeSlow(WINDOW_BYTES);
+  #windowPosition = 0;
+  #windowBytes = 0;
+  #previousChecksum: number;
+
+  constructor(records: LogRecords, options: ReplayOptions) {
+    this.#records = records;
+    this.#options = options;
+    this.#previousChecksum = options.head.previousChecksum;
+  }
+
+  async run(): Promise<LogEnd> {
+    const { head, files } = this.#options;
+    const lapEnd = files.fileStart(head.position) + files.sizeBytes;
+    const damaged: DamagedPart[] = [];
+    let position = head.position;
+    let claimedPosition = head.durablePosition;
+    let turns = 0;
+    for (;;) {
+      const at = this.#findNext(position, lapEnd);
+      if (at === null) break;
+      const bad = this.#badPages();
+      if (bad.length > 0) {
+        const { position: begin, endPosition } = this.#header;
+        if (!this.#wasDurable(begin, endPosition, lapEnd)) break;
+      }
+      const header = this.#header;
+      const number = this.#add(header);
+      damaged.push(...bad.map((index) => ({ number, index })));
+      position = header.endPosition;
+      claimedPosition = Math.max(claimedPosition, header.durablePosition);
+      this.#previousChecksum = header.checksum;
+      // Others are opening their volumes too.
+      if (++turns % 1024 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.#refuseLoss(position, lapEnd);
+    return {
+      position: alignUp(position, GROUP_ALIGN_BYTES),
+      previousChecksum: this.#previousChecksum,
+      claimedPosition,
+      damaged,
+    };
+  }
+
+  /** The position of the next record, read into the header: right behind, in the next group, or in the next file. */
+  #findNext(position: number, lapEnd: number): number | null {
+    const { files } = this.#options;
+    const candidates = [
+      alignUp(position, RECORD_ALIGN_BYTES),
+      alignUp(position, GROUP_ALIGN_BYTES),
+      files.fileStart(position) === position ? position : files.fileEnd(position),
+    ];
+    for (const at of candidates) {
+      if (at >= lapEnd || !this.#readHeader(at)) continue;
+      if (this.#header.number === this.#records.end && this.#header.previousChecksum === this.#previousChecksum)
+        return at;
+    }
+    return null;
+  }
+
+  #readHeader(position: number): boolean {
+    const bytes = this.#bytes(
+      position,
+      Math.min(WINDOW_BYTES, this.#options.files.fileEnd(position) - position),
+      false,
+    );
+    return decodeRecordHeader(bytes, 0, position, this.#options.salt, this.#header);
+  }
+
+  /** Indexes of the pages of the record in the header whose checksum is not that of their bytes. */
+  #badPages(): number[] {
+    const { kind, offset, length, position, dataPosition, endPosition, checksumCount } = this.#header;
+    if (kind !== DATA) return [];
+    const { files } = this.#options;
+    if (endPosition > files.fileEnd(position)) return Array.from({ length: checksumCount }, (_, index) => index);
+    const record = this.#bytes(position, endPosition - position, true);
+    const bad: number[] = [];
+    for (let index = 0; index < checksumCount; index++) {
+      const { from, to } = pagePart(offset, length, index);
+      const lead = dataPosition - position;
+      const part = record.subarray(lead + from, lead + to);
+      if (part.length !== to - from || checksumOf(part) !== readChecksum(record, 0, index)) bad.push(index);
+    }
+    return bad;
+  }
+
+  /** Whether a record behind this one, or the head, says that this one was durable. */
+  #wasDurable(position: number, endPosition: number, lapEnd: number): boolean {
+    return this.#options.head.durablePosition > position || this.#durableClaim(endPosition, position, lapEnd) !== null;
+  }
+
+  /** CORRUPT where something behind the end of the log was durable: what lies between is lost, and nobody can tell what it was. */
+  #refuseLoss(position: number, lapEnd: number): void {
+    const { head } = this.#options;
+    const claimed =
+      head.durablePosition > position ? head.durablePosition : this.#durableClaim(position, position, lapEnd);
+    if (claimed === null) return;
+    throw new StorageError(
+      'CORRUPT',
+      `the write log is damaged at position ${position}: about ${claimed - position} bytes of flushed writes cannot be read`,
+    );
+  }
+
+  /** How much a group at or behind `from` says was durable, where that is more than `position`; else null. */
+  #durableClaim(from: number, position: number, lapEnd: number): number | null {
+    const { files, salt } = this.#options;
+    const found = new RecordHeader();
+    const end = Math.min(alignUp(from, GROUP_ALIGN_BYTES) + Math.min(SEARCH_BYTES, files.sizeBytes), lapEnd);
+    for (let at = alignUp(from, GROUP_ALIGN_BYTES); at < end; at += GROUP_ALIGN_BYTES) {
+      const bytes = this.#bytes(at, Math.min(GROUP_ALIGN_BYTES, files.fileEnd(at) - at), false);
+      if (!decodeRecordHeader(bytes, 0, at, salt, found) || found.number < this.#records.end) continue;
+      if (found.durablePosition > position) return found.durablePosition;
+    }
+    return null;
+  }
+
+  #add(header: RecordHeader): number {
+    const { position, kind, offset, length, previousChecksum, checksumCount } = header;
+    const { atMs } = this.#options;
+    const number = this.#records.add({ position, kind, offset, length, previousChecksum, atMs });
+    const bytes = this.#bytes(position, RECORD_HEADER_BYTES + checksumCount * 4, true);
+    for (let index = 0; index < checksumCount; index++) {
+      this.#records.setChecksum(number, index, readChecksum(bytes, 0, index));
+    }
+    return number;
+  }
+
+  /** Up to `length` bytes of the log; all of them, as far as the file goes, where `whole`, else those at hand if enough. */
+  #bytes(position: number, length: number, whole: boolean): Buffer {
+    const from = position - this.#windowPosition;
+    const have = from >= 0 ? this.#windowBytes - from : 0;
+    if (have >= length || (!whole && have >= 2 * GROUP_ALIGN_BYTES)) {
+      return this.#window.subarray(from, from + Math.min(have, length));
+    }
+    const { files } = this.#options;
+    const readBytes = Math.min(WINDOW_BYTES, files.fileEnd(position) - position);
+    this.#windowPosition = position;
+    this.#windowBytes = files.readSync(this.#window.subarray(0, readBytes), position);
+    return this.#window.subarray(0, Math.min(this.#windowBytes, length));
+  }
+}

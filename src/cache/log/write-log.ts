@@ -1,0 +1,363 @@
+/**
+ * The write log of a volume: what has been written and may not be in the bucket yet, in a circle of files whose space is
+ * set aside when the log is made.
+ */
+import type { Disk } from '../../lib/disk.ts';
+import { StorageError } from '../../lib/errors.ts';
+import type { Log } from '../../lib/log.ts';
+import { PAGE_BYTES } from '../page.ts';
+import { LogAppender } from './log-appender.ts';
+import { alignUp, GROUP_ALIGN_BYTES, LogFiles } from './log-files.ts';
+import { type LogHead, LogHeadFile } from './log-head.ts';
+import {
+  checksumOf,
+  DATA,
+  dataRecordBytes,
+  encodeRecordHeader,
+  pagePart,
+  pagesTouched,
+  RECORD_HEADER_BYTES,
+  RecordHeader,
+  writeChecksum,
+  ZERO,
+} from './log-record.ts';
+import { LogRecords } from './log-records.ts';
+import { type DamagedPart, replayLog } from './log-replay.ts';
+
+const FILE_COUNT = 16;
+/** A lap of fewer files wastes much at their ends. */
+const FILE_COUNT_MIN = 4;
+const FILE_BYTES_MIN = 64 * 1024;
+/** The smallest log there is. */
+export const LOG_BYTES_MIN = FILE_COUNT_MIN * FILE_BYTES_MIN;
+const DATA_BYTES_MAX = 512 * 1024;
+
+export interface WriteLogOptions {
+  readonly disk: Disk;
+  /** The log's own. */
+  readonly directory: string;
+  /** At least LOG_BYTES_MIN. A log that holds something keeps its size until it is empty. */
+  readonly sizeBytes: number;
+  /** The volume's, so that its records are not taken for another's. */
+  readonly salt: number;
+  readonly nowMs: () => number;
+  readonly log: Log;
+  /** Called when there is more room than before. */
+  readonly onRoom: () => void;
+}
+
+export class WriteLog {
+  /** Those that are still needed, by number. */
+  readonly records: LogRecords;
+  /** The most data of one record: longer writes are several. */
+  readonly dataBytesMax: number;
+  readonly #options: WriteLogOptions;
+  readonly #files: LogFiles;
+  readonly #headFile: LogHeadFile;
+  readonly #appender: LogAppender;
+  readonly #header = new RecordHeader();
+  #head: LogHead;
+  /** Position of the first record that is needed, in memory and not only on disk. */
+  #firstPosition: number;
+  #previousChecksum: number;
+  #writingHead: Promise<void> = Promise.resolve();
+
+  private constructor(options: WriteLogOptions, parts: WriteLogParts) {
+    this.#options = options;
+    this.records = parts.records;
+    this.#files = parts.files;
+    this.#headFile = parts.headFile;
+    this.#head = parts.head;
+    this.#firstPosition = parts.head.position;
+    this.#previousChecksum = parts.previousChecksum;
+    this.dataBytesMax = Math.min(DATA_BYTES_MAX, Math.floor(parts.files.fileBytes / 2 / PAGE_BYTES) * PAGE_BYTES);
+    this.#appender = new LogAppender({
+      files: parts.files,
+      position: parts.position,
+      log: options.log,
+      onRoom: options.onRoom,
+    });
+  }
+
+  /**
+   * Opens the log, or makes it, and reads what it holds into `records`. CORRUPT where flushed writes are lost; NO_SPACE
+   * where the disk has no room for a new one.
+   */
+  static async open(options: WriteLogOptions): Promise<{ log: WriteLog; damaged: readonly DamagedPart[] }> {
+    const { disk, directory, salt, nowMs } = options;
+    disk.makeDirectory(directory);
+    const headFile = new LogHeadFile(disk.open(`${directory}/head`), salt);
+    let files: LogFiles | null = null;
+    try {
+      const found = headFile.read();
+      if (found !== null) {
+        files = await LogFiles.open(disk, directory, found.fileBytes, found.fileCount);
+        const records = new LogRecords(found.number);
+        const end = await replayLog(records, { files, head: found, salt, atMs: nowMs() });
+        await writeAgain(files, Math.max(end.claimedPosition, found.position), end.position);
+        const sameSize = found.fileBytes * found.fileCount === geometryOf(options.sizeBytes).totalBytes;
+        if (sameSize || records.end > records.first) {
+          const head: LogHead = { ...found, sequence: found.sequence + 1, life: found.life + 1 };
+          await headFile.write(head);
+          const { position, previousChecksum, damaged } = end;
+          return {
+            log: new WriteLog(options, { files, headFile, head, records, position, previousChecksum }),
+            damaged,
+          };
+        }
+        files.close();
+      }
+      const made = await makeFiles(options, found);
+      files = made.files;
+      await headFile.write(made.head);
+      const records = new LogRecords(made.head.number);
+      const { position, previousChecksum } = made.head;
+      return {
+        log: new WriteLog(options, { ...made, headFile, records, position, previousChecksum }),
+        damaged: [],
+      };
+    } catch (error) {
+      files?.close();
+      headFile.close();
+      throw error;
+    }
+  }
+
+  get sizeBytes(): number {
+    return this.#files.sizeBytes;
+  }
+
+  /** From the oldest record that is needed to the end. */
+  get usedBytes(): number {
+    return this.#appender.position - this.#firstPosition;
+  }
+
+  /** Why the last attempt to make it durable failed, or null. */
+  get failure(): StorageError | null {
+    return this.#appender.failure;
+  }
+
+  /** Whether every record before `number` is durable. */
+  isDurable(number: number): boolean {
+    if (number <= this.records.first) return true;
+    const end = number >= this.records.end ? this.#appender.position : this.records.position(number);
+    return end <= this.#appender.durablePosition;
+  }
+
+  /** Whether a write of `length` bytes, at most `dataBytesMax`, or a zeroing (0), may be appended now. */
+  hasRoom(offset: number, length: number): boolean {
+    const bytes = length === 0 ? RECORD_HEADER_BYTES : dataRecordBytes(offset, length);
+    return this.#fitsInFiles(bytes) && this.#appender.accepts(bytes);
+  }
+
+  /** Whether a write has to wait until records are dropped, and not only until what there is is durable. */
+  get isFull(): boolean {
+    return !this.#fitsInFiles(dataRecordBytes(0, this.dataBytesMax + 2 * PAGE_BYTES));
+  }
+
+  #fitsInFiles(bytes: number): boolean {
+    const end = alignUp(this.#appender.placeFor(bytes) + bytes, GROUP_ALIGN_BYTES);
+    return end <= this.#files.fileStart(this.#head.position) + this.#files.sizeBytes;
+  }
+
+  /**
+   * Appends a write of `lead`, `data` and `tail`, one after another, together at most `dataBytesMax`. Returns the record's
+   * number. There must be room.
+   */
+  appendData(offset: number, lead: Buffer, data: Buffer, tail: Buffer): number {
+    const length = lead.length + data.length + tail.length;
+    const checksumCount = pagesTouched(offset, length);
+    const { slab, at, position } = this.#appender.append(dataRecordBytes(offset, length));
+    const dataAt = at + RECORD_HEADER_BYTES + checksumCount * 4;
+    lead.copy(slab.buffer, dataAt);
+    data.copy(slab.buffer, dataAt + lead.length);
+    tail.copy(slab.buffer, dataAt + lead.length + data.length);
+    const number = this.#add(DATA, position, offset, length);
+    for (let index = 0; index < checksumCount; index++) {
+      const { from, to } = pagePart(offset, length, index);
+      const checksum = checksumOf(slab.buffer.subarray(dataAt + from, dataAt + to));
+      writeChecksum(slab.buffer, at, index, checksum);
+      this.records.setChecksum(number, index, checksum);
+    }
+    this.#seal(slab.buffer, at, number, checksumCount);
+    return number;
+  }
+
+  /** Appends a zeroing of any length. There must be room. */
+  appendZero(offset: number, length: number): number {
+    const { slab, at, position } = this.#appender.append(RECORD_HEADER_BYTES);
+    const number = this.#add(ZERO, position, offset, length);
+    this.#seal(slab.buffer, at, number, 0);
+    return number;
+  }
+
+  /** Makes every record so far durable. Undefined where they are. May be tried again where it rejects. */
+  sync(): Promise<void> | undefined {
+    return this.#appender.sync();
+  }
+
+  /**
+   * Reads the parts of `count` pages of a write, from its page `index` on, one after another into `target`, which is as long
+   * as they are together. CORRUPT where one does not pass its check.
+   */
+  readSync(number: number, index: number, count: number, target: Buffer): void {
+    const { from } = pagePart(this.records.offset(number), this.records.length(number), index);
+    const position = this.records.dataPosition(number) + from;
+    const slab = this.#appender.slabAt(position);
+    if (slab !== undefined)
+      slab.buffer.copy(target, 0, position - slab.position, position - slab.position + target.length);
+    else if (this.#files.readSync(target, position) < target.length) target.fill(0);
+    this.#check(number, index, count, target);
+  }
+
+  /** As `readSync`, without standing in anybody's way. The records must stay until it has resolved. */
+  async read(number: number, index: number, count: number, target: Buffer): Promise<void> {
+    const { from } = pagePart(this.records.offset(number), this.records.length(number), index);
+    const position = this.records.dataPosition(number) + from;
+    if (this.#appender.slabAt(position) !== undefined) {
+      this.readSync(number, index, count, target);
+      return;
+    }
+    if ((await this.#files.read(target, position)) < target.length) target.fill(0);
+    this.#check(number, index, count, target);
+  }
+
+  /** Records before `number` are not needed any more. Their space is free once `commitHead` has resolved. */
+  dropBefore(number: number): void {
+    if (number <= this.records.first) return;
+    const isEmpty = number >= this.records.end;
+    this.#firstPosition = isEmpty ? this.#appender.position : this.records.position(number);
+    this.records.dropBefore(number);
+  }
+
+  /** Writes down where the log begins now. */
+  commitHead(): Promise<void> {
+    const written = this.#writingHead.then(() => this.#commitHead());
+    this.#writingHead = written.catch(() => {});
+    return written;
+  }
+
+  /** Syncs what is there, and closes the files. Rejects, with the files closed all the same, where syncing fails. */
+  async close(): Promise<void> {
+    try {
+      await this.sync();
+      await this.commitHead();
+    } finally {
+      this.abandon();
+    }
+  }
+
+  /** Closes the files as they are. */
+  abandon(): void {
+    this.#files.close();
+    this.#headFile.close();
+  }
+
+  async #commitHead(): Promise<void> {
+    const { first, end } = this.records;
+    const head: LogHead = {
+      ...this.#head,
+      sequence: this.#head.sequence + 1,
+      number: first,
+      position: first === end ? this.#appender.position : this.#firstPosition,
+      previousChecksum: first === end ? this.#previousChecksum : this.records.previousChecksum(first),
+      durablePosition: this.#appender.durablePosition,
+    };
+    await this.#headFile.write(head);
+    this.#head = head;
+    this.#options.onRoom();
+  }
+
+  #add(kind: typeof DATA | typeof ZERO, position: number, offset: number, length: number): number {
+    const previousChecksum = this.#previousChecksum;
+    return this.records.add({ position, kind, offset, length, previousChecksum, atMs: this.#options.nowMs() });
+  }
+
+  #seal(buffer: Buffer, at: number, number: number, checksumCount: number): void {
+    const header = this.#header;
+    header.position = this.records.position(number);
+    header.number = number;
+    header.offset = this.records.offset(number);
+    header.length = this.records.length(number);
+    header.durablePosition = this.#appender.durablePosition;
+    header.kind = this.records.kind(number);
+    header.checksumCount = checksumCount;
+    header.life = this.#head.life;
+    header.previousChecksum = this.#previousChecksum;
+    encodeRecordHeader(buffer, at, header, this.#options.salt);
+    this.#previousChecksum = header.checksum;
+  }
+
+  #check(number: number, index: number, count: number, bytes: Buffer): void {
+    const offset = this.records.offset(number);
+    const length = this.records.length(number);
+    const start = pagePart(offset, length, index).from;
+    for (let page = index; page < index + count; page++) {
+      const { from, to } = pagePart(offset, length, page);
+      if (checksumOf(bytes.subarray(from - start, to - start)) === this.records.checksum(number, page)) continue;
+      const at = offset + from;
+      throw new StorageError(
+        'CORRUPT',
+        `the cache disk has damaged bytes ${at} to ${at + to - from} of the volume, which are not in the bucket yet`,
+      );
+    }
+  }
+}
+
+interface WriteLogParts {
+  readonly files: LogFiles;
+  readonly headFile: LogHeadFile;
+  readonly head: LogHead;
+  readonly records: LogRecords;
+  readonly position: number;
+  readonly previousChecksum: number;
+}
+
+function geometryOf(sizeBytes: number): { fileBytes: number; fileCount: number; totalBytes: number } {
+  const fileCount = sizeBytes >= FILE_COUNT * FILE_BYTES_MIN * 16 ? FILE_COUNT : FILE_COUNT_MIN;
+  const fileBytes = Math.max(FILE_BYTES_MIN, Math.floor(sizeBytes / fileCount / FILE_BYTES_MIN) * FILE_BYTES_MIN);
+  return { fileBytes, fileCount, totalBytes: fileBytes * fileCount };
+}
+
+/**
+ * Makes [from, to) durable by writing it once more. That it can be read proves nothing: an earlier process may have met a
+ * failed sync there, after which the system takes for written what is only in its memory.
+ */
+async function writeAgain(files: LogFiles, from: number, to: number): Promise<void> {
+  const piece = Buffer.allocUnsafe(DATA_BYTES_MAX);
+  let position = from - (from % GROUP_ALIGN_BYTES);
+  while (position < to) {
+    const bytes = piece.subarray(0, Math.min(piece.length, to - position, files.fileEnd(position) - position));
+    const readBytes = await files.read(bytes, position);
+    await files.write(bytes.subarray(0, readBytes), position);
+    position += bytes.length;
+  }
+  if (from < to) await files.datasync(from, to);
+}
+
+/** New files, after whatever an empty log of another size has left. */
+async function makeFiles(options: WriteLogOptions, found: LogHead | null): Promise<{ files: LogFiles; head: LogHead }> {
+  const { disk, directory, sizeBytes } = options;
+  for (const name of disk.list(directory)) if (name !== 'head') disk.remove(`${directory}/${name}`);
+  const { fileBytes, fileCount } = geometryOf(sizeBytes);
+  const files = await LogFiles.open(disk, directory, fileBytes, fileCount);
+  await disk.syncDirectory(directory);
+  const head: LogHead = {
+    sequence: (found?.sequence ?? 0) + 1,
+    life: (found?.life ?? 0) + 1,
+    number: found?.number ?? 0,
+    previousChecksum: 0,
+    fileBytes,
+    fileCount,
+    position: 0,
+    durablePosition: 0,
+  };
+  return { files, head };
+}
+
+/** The salt of the volume's records: FNV-1a of its identity. */
+export function saltOf(volumeId: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(volumeId)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return hash;
+}

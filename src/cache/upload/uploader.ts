@@ -1,0 +1,341 @@
+/** Brings what has been written to the bucket, batch after batch, in the order it was written; in the background. */
+import type { Layout } from '../../layout/layout.ts';
+import type { Clock } from '../../lib/clock.ts';
+import { describeError, isStorageError, StorageError } from '../../lib/errors.ts';
+import type { Log } from '../../lib/log.ts';
+import type { DirtyStore } from '../dirty/dirty-store.ts';
+import { PAGE_BYTES, pageAfter, pageOf } from '../page.ts';
+import type { Fetcher } from '../read/fetcher.ts';
+import { Barriers } from './barriers.ts';
+import { buildBatch, type CleanPages, extentEnd, type UploadBatch } from './upload-batch.ts';
+
+/** Log bytes of one batch, where barriers allow. Two are in memory at once. */
+const BATCH_BYTES = 32 * 1024 * 1024;
+const RETRY_PAUSE_MIN_MS = 500;
+const RETRY_PAUSE_MAX_MS = 30_000;
+/** Uploading begins when the log is as full as this, whatever else is set. */
+const LOG_SHARE_MAX = 0.5;
+
+/** Where pages go that are in the bucket now. */
+export interface CleanSink extends CleanPages {
+  insert(firstPage: number, data: Buffer, kind: 'written'): Promise<void>;
+  invalidate(firstPage: number, endPage: number): void;
+  /** What has been inserted and invalidated holds after a crash too. */
+  checkpoint(): Promise<void>;
+}
+
+export interface UploadTriggers {
+  /** The oldest write is uploaded after this time at the latest. */
+  readonly ageMs: number;
+  /** More than this is not left dirty. */
+  readonly dirtyBytesMax: number;
+}
+
+export interface UploaderOptions {
+  readonly store: DirtyStore;
+  readonly layout: Layout;
+  readonly clean: CleanSink;
+  readonly fetcher: Fetcher;
+  readonly triggers: UploadTriggers;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface UploadStatus {
+  readonly uploading: boolean;
+  readonly batches: number;
+  readonly uploadedBytes: number;
+  /** Why nothing can be uploaded at present, or null. */
+  readonly error: { readonly code: string; readonly message: string; readonly sinceMs: number } | null;
+}
+
+interface Waiter {
+  readonly end: number;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Uploader {
+  readonly #options: UploaderOptions;
+  readonly #barriers = new Barriers();
+  readonly #stop = new AbortController();
+  #waiters: Waiter[] = [];
+  /** Records up to this are wanted in the bucket whatever the triggers say. */
+  #requested = 0;
+  #wake: (() => void) | null = null;
+  /** It sleeps because there is nothing at all to upload. */
+  #idle = false;
+  #working = false;
+  #batches = 0;
+  #uploadedBytes = 0;
+  #failure: { readonly error: unknown; readonly sinceMs: number } | null = null;
+  #fatal: unknown = null;
+  #checkpoint: Promise<void> | null = null;
+  #checkpointWanted = false;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: UploaderOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  get status(): UploadStatus {
+    const { clock } = this.#options;
+    const failure = this.#failure;
+    return {
+      uploading: this.#working,
+      batches: this.#batches,
+      uploadedBytes: this.#uploadedBytes,
+      error:
+        failure === null
+          ? null
+          : {
+              code: isStorageError(failure.error) ? failure.error.code : 'UNAVAILABLE',
+              message: describeError(failure.error),
+              sinceMs: Math.round(clock.now() - failure.sinceMs),
+            },
+    };
+  }
+
+  /** A flush covers everything so far. */
+  noteBarrier(): void {
+    this.#barriers.add(this.#options.store.log.records.end);
+  }
+
+  /** To be called when something has been written: cheap where there is nothing to do. */
+  noteWritten(): void {
+    if (this.#wake !== null && (this.#idle || this.#isDue())) this.#wake();
+  }
+
+  /** Uploads everything so far; undefined where it has been. Rejects where it never will be, and when `signal` aborts. */
+  request(signal?: AbortSignal): Promise<void> | undefined {
+    const { records } = this.#options.store.log;
+    const { end } = records;
+    if (records.first >= end) return undefined;
+    if (this.#fatal !== null) return Promise.reject(this.#fatal);
+    this.#barriers.add(end);
+    this.#requested = Math.max(this.#requested, end);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const waiter: Waiter = { end, resolve, reject };
+    this.#waiters.push(waiter);
+    if (signal !== undefined) this.#rejectOnAbort(waiter, promise, signal);
+    this.#wake?.();
+    return promise;
+  }
+
+  /** Ends the background work; what is being sent is not waited for. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    this.#wake?.();
+    this.#fail(new StorageError('CANCELLED', 'the volume is being closed'));
+    if (!this.#working) await this.#running;
+  }
+
+  /** Makes the log forget on disk too what has been uploaded. Rejects where that fails; nothing is lost by it. */
+  async checkpoint(): Promise<void> {
+    const { store, clean } = this.#options;
+    await store.damaged.save();
+    await clean.checkpoint();
+    await store.log.commitHead();
+  }
+
+  async #run(): Promise<void> {
+    let prepared: Promise<UploadBatch> | null = null;
+    while (!this.#stop.signal.aborted) {
+      try {
+        if (prepared === null && !this.#isDue()) {
+          await this.#sleep();
+          continue;
+        }
+        this.#working = true;
+        const batch: UploadBatch = await (prepared ?? this.#prepare(this.#options.store.log.records.first));
+        prepared = null;
+        const committing = this.#commit(batch);
+        // What comes next is read while this is being sent.
+        if (this.#wanted() > batch.end) {
+          prepared = this.#prepare(batch.end);
+          prepared.catch(() => {});
+        }
+        if (!(await committing)) return;
+        await this.#settle(batch);
+      } catch (error) {
+        prepared = null;
+        await this.#pauseAfter(error, RETRY_PAUSE_MIN_MS);
+      } finally {
+        this.#working = false;
+      }
+    }
+  }
+
+  #isDue(): boolean {
+    return this.#wanted() > this.#options.store.log.records.first;
+  }
+
+  /** Up to which record something has to be uploaded now. */
+  #wanted(): number {
+    const { store, triggers, clock } = this.#options;
+    const { log, map } = store;
+    const { first, end } = log.records;
+    if (first === end) return first;
+    const due =
+      log.usedBytes > log.sizeBytes * LOG_SHARE_MAX ||
+      map.bytes >= triggers.dirtyBytesMax ||
+      clock.now() - log.records.appendedAtMs(first) >= triggers.ageMs;
+    return due ? end : Math.max(first, Math.min(this.#requested, end));
+  }
+
+  /** Waits until something may be due. */
+  async #sleep(): Promise<void> {
+    const { store, triggers, clock } = this.#options;
+    const { records } = store.log;
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    try {
+      if (this.#stop.signal.aborted) return;
+      this.#idle = records.first === records.end;
+      if (this.#idle) {
+        await new Promise((resolve) => woken.signal.addEventListener('abort', resolve, { once: true }));
+        return;
+      }
+      const ageMs = clock.now() - records.appendedAtMs(records.first);
+      await clock.sleep(Math.max(1, triggers.ageMs - ageMs), woken.signal).catch(() => {});
+    } finally {
+      this.#wake = null;
+    }
+  }
+
+  /** Reads the next batch, from record `first` on, once all of it is durable: the bucket never has what a crash may take back. */
+  async #prepare(first: number): Promise<UploadBatch> {
+    const { store, clean, layout } = this.#options;
+    const end = this.#cut(first);
+    if (!store.log.isDurable(end)) await store.log.sync();
+    return buildBatch({ store, clean, blockSizeBytes: layout.blockSizeBytes }, first, end);
+  }
+
+  /** The last barrier within the size of a batch; where there is none, as many records as fit. */
+  #cut(first: number): number {
+    const { records } = this.#options.store.log;
+    const limit = records.position(first) + BATCH_BYTES;
+    let low = first + 1;
+    let high = records.end;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (records.position(middle - 1) < limit) low = middle;
+      else high = middle - 1;
+    }
+    return this.#barriers.lastWithin(first, low) ?? low;
+  }
+
+  /** Tries until it is in the bucket. False where it will never be: the volume is lost, or closed. */
+  async #commit(batch: UploadBatch): Promise<boolean> {
+    for (let pauseMs = RETRY_PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MAX_MS)) {
+      try {
+        await this.#options.layout.commit({ extents: batch.extents });
+        this.#recovered();
+        return !this.#stop.signal.aborted;
+      } catch (error) {
+        if (this.#stop.signal.aborted) return false;
+        if (isStorageError(error, 'FENCED')) {
+          this.#fatal = error;
+          this.#fail(error);
+          return false;
+        }
+        await this.#pauseAfter(error, pauseMs);
+        if (this.#stop.signal.aborted) return false;
+      }
+    }
+  }
+
+  /** The batch is in the bucket: its pages are clean from now on. */
+  async #settle(batch: UploadBatch): Promise<void> {
+    const { store, clean, fetcher } = this.#options;
+    const inserts: Promise<void>[] = [];
+    for (const extent of batch.extents) {
+      const first = pageOf(extent.offset);
+      const end = pageAfter(extentEnd(extent));
+      fetcher.supersede(first, end);
+      const whole = extent.offset % PAGE_BYTES === 0 && extentEnd(extent) % PAGE_BYTES === 0;
+      if (extent.data !== undefined && whole) inserts.push(clean.insert(first, extent.data, 'written'));
+      else clean.invalidate(first, end);
+    }
+    await Promise.all(inserts);
+    if (this.#stop.signal.aborted) return;
+    store.map.forgetBefore(batch.end, batch.pages);
+    store.log.dropBefore(batch.end);
+    this.#barriers.dropUpTo(batch.end);
+    this.#batches++;
+    this.#uploadedBytes += batch.bytes;
+    const ready = this.#waiters.filter((waiter) => waiter.end <= batch.end);
+    this.#waiters = this.#waiters.filter((waiter) => waiter.end > batch.end);
+    for (const { resolve } of ready) resolve();
+    this.#checkpointSoon();
+  }
+
+  /** One at a time; what is uploaded meanwhile is in the next. */
+  #checkpointSoon(): void {
+    this.#checkpointWanted = true;
+    this.#checkpoint ??= this.#runCheckpoints().finally(() => {
+      this.#checkpoint = null;
+    });
+  }
+
+  async #runCheckpoints(): Promise<void> {
+    const { clock, log } = this.#options;
+    for (let pauseMs = RETRY_PAUSE_MIN_MS; this.#checkpointWanted && !this.#stop.signal.aborted; ) {
+      this.#checkpointWanted = false;
+      try {
+        await this.checkpoint();
+        pauseMs = RETRY_PAUSE_MIN_MS;
+      } catch (error) {
+        this.#checkpointWanted = true;
+        log.error('the space of what was uploaded cannot be given back: the cache disk fails', {
+          error: describeError(error),
+        });
+        await clock.sleep(pauseMs, this.#stop.signal).catch(() => {});
+        pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MAX_MS);
+      }
+    }
+  }
+
+  /** Loud once for each episode: what is refused will not mend by itself. */
+  async #pauseAfter(error: unknown, pauseMs: number): Promise<void> {
+    const { clock, log } = this.#options;
+    if (this.#stop.signal.aborted) return;
+    if (this.#failure === null) {
+      const refused = isStorageError(error, 'ACCESS_DENIED', 'NOT_FOUND', 'CORRUPT');
+      const fields = { error: describeError(error), event: 'upload-failing' };
+      if (refused)
+        log.error('nothing can be uploaded: what is written stays in the cache until this is mended', fields);
+      else log.warn('cannot upload at present; what is written stays in the cache', fields);
+    }
+    this.#failure = { error, sinceMs: this.#failure?.sinceMs ?? clock.now() };
+    await clock.sleep(pauseMs, this.#stop.signal).catch(() => {});
+  }
+
+  #recovered(): void {
+    if (this.#failure === null) return;
+    this.#options.log.info('uploading goes on', { event: 'upload-recovered' });
+    this.#failure = null;
+  }
+
+  #fail(error: unknown): void {
+    for (const { reject } of this.#waiters.splice(0)) reject(error);
+  }
+
+  #rejectOnAbort(waiter: Waiter, promise: Promise<void>, signal: AbortSignal): void {
+    const onAbort = (): void => {
+      this.#waiters = this.#waiters.filter((one) => one !== waiter);
+      waiter.reject(new StorageError('CANCELLED', 'gave up waiting for the upload', { cause: signal.reason }));
+    };
+    if (signal.aborted) {
+      onAbort();
+      return;
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    const release = (): void => signal.removeEventListener('abort', onAbort);
+    promise.then(release, release);
+  }
+}

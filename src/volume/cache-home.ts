@@ -1,0 +1,163 @@
+/**
+ * The directory of a volume's cache, and whose it is: which volume, and under which claims it was used. A cache is stale
+ * once somebody else has held the volume, which the claims found in the bucket tell.
+ */
+import { hasUnsaved, removeCache, WAYS_OUT } from '../cache/cache-directory.ts';
+import type { Disk } from '../lib/disk.ts';
+import { StorageError } from '../lib/errors.ts';
+
+const FORMAT = 'bucketdisk-cache';
+const VERSION = 1;
+/** Openings that failed or crashed, one after another. */
+const LINKS_MAX = 64;
+
+/** What the claims that were found in the bucket say of a cache. */
+export interface CacheContinuity {
+  /** No other appliance has held the volume since the cache was last used. */
+  readonly continuous: boolean;
+  /** And nobody else can have written it: its claims stood all the time. */
+  readonly trusted: boolean;
+  /** Otherwise: blocks that have not changed since then, by the store's clock, are as the cache has them. Null: not known. */
+  readonly usedUntil: Date | null;
+}
+
+/** One of our claims, and the holder of the lease that it was to follow. */
+interface Link {
+  readonly holder: string;
+  readonly after: string | null;
+}
+
+interface Owner {
+  readonly volumeId: string;
+  /** The claim under which the cache was used last; null: it was held by token alone. */
+  readonly holder: string | null;
+  /** Claims made since that never came so far, each after one that was ours. */
+  readonly links: readonly Link[];
+  /** The values of our tokens. */
+  readonly tokens: readonly string[];
+}
+
+export class CacheHome {
+  readonly directory: string;
+  readonly #disk: Disk;
+  #owner: Owner | null;
+
+  private constructor(disk: Disk, directory: string, owner: Owner | null) {
+    this.#disk = disk;
+    this.directory = directory;
+    this.#owner = owner;
+  }
+
+  /** UNSUPPORTED where a later version made it, CORRUPT where it cannot be told whose it is. */
+  static open(disk: Disk, directory: string): CacheHome {
+    disk.makeDirectory(directory);
+    return new CacheHome(disk, directory, readOwner(disk, `${directory}/volume.json`));
+  }
+
+  /** As `open`, where there is a cache; null where there is none. */
+  static find(disk: Disk, directory: string): CacheHome | null {
+    return disk.exists(`${directory}/volume.json`) ? CacheHome.open(disk, directory) : null;
+  }
+
+  /** Whose cache it is, or null where there is none yet. */
+  get volumeId(): string | null {
+    return this.#owner?.volumeId ?? null;
+  }
+
+  /** Whether the token was ours. */
+  hasToken(token: string | null): boolean {
+    return token !== null && (this.#owner?.tokens.includes(token) ?? false);
+  }
+
+  /** Whether the holder of the lease was this cache's, with nobody between it and those before it. */
+  follows(lease: { readonly holder: string; readonly previousHolder: string | null } | null): boolean {
+    if (this.#owner === null || lease === null) return false;
+    const { holder, links } = this.#owner;
+    if (lease.holder === holder) return true;
+    return links.some((link) => link.holder === lease.holder && link.after === lease.previousHolder);
+  }
+
+  /**
+   * A claim of ours is about to be made, after a holder that this cache follows: remembered before, so that a crash right
+   * after it does not make us strangers to our own cache. Nothing is remembered where there is no cache yet.
+   */
+  async expectClaim(link: Link, token: string): Promise<void> {
+    const owner = this.#owner;
+    if (owner === null) return;
+    const tokens = [...new Set([token, ...owner.tokens])].slice(0, LINKS_MAX);
+    await this.#write({ ...owner, links: [link, ...owner.links].slice(0, LINKS_MAX), tokens });
+  }
+
+  /** The claim that stands. */
+  async settleClaim(volumeId: string, holder: string | null, token: string): Promise<void> {
+    await this.#write({ volumeId, holder, links: [], tokens: [token] });
+  }
+
+  /** Removes the cache of another volume. CONFLICT where it has writes that are in no bucket. */
+  async clearForeign(volumeId: string): Promise<void> {
+    const { volumeId: other } = this;
+    if (other === null || other === volumeId) return;
+    if (await hasUnsaved(this.#disk, this.directory, other)) {
+      throw new StorageError(
+        'CONFLICT',
+        `the cache in ${this.directory} is of another volume (${other}) and has writes that are not in its bucket. ${WAYS_OUT}`,
+      );
+    }
+    this.remove();
+  }
+
+  /** Removes the cache, whatever is in it. */
+  remove(): void {
+    removeCache(this.#disk, this.directory);
+    this.#disk.remove(`${this.directory}/volume.json`);
+    this.#owner = null;
+  }
+
+  async #write(owner: Owner): Promise<void> {
+    const path = `${this.directory}/volume.json`;
+    const file = this.#disk.open(`${path}.new`);
+    try {
+      file.truncate(0);
+      await file.write(Buffer.from(`${JSON.stringify({ format: FORMAT, version: VERSION, ...owner }, null, 2)}\n`), 0);
+      await file.datasync();
+    } finally {
+      file.close();
+    }
+    this.#disk.rename(`${path}.new`, path);
+    await this.#disk.syncDirectory(this.directory);
+    this.#owner = owner;
+  }
+}
+
+function readOwner(disk: Disk, path: string): Owner | null {
+  if (!disk.exists(path)) return null;
+  const file = disk.open(path);
+  let value: Partial<Owner> & { format?: unknown; version?: unknown };
+  try {
+    const text = Buffer.alloc(file.sizeBytes());
+    file.readSync(text, 0);
+    value = JSON.parse(text.toString('utf8')) ?? {};
+  } catch (cause) {
+    throw new StorageError('CORRUPT', `cannot tell whose cache this is: ${path} is damaged`, { cause });
+  } finally {
+    file.close();
+  }
+  if (value.format !== FORMAT || value.version !== VERSION) {
+    throw new StorageError('UNSUPPORTED', `${path} is of another version of bucketdisk: use that one`);
+  }
+  const { volumeId, holder, links, tokens } = value;
+  const sound =
+    typeof volumeId === 'string' &&
+    (holder === null || typeof holder === 'string') &&
+    Array.isArray(links) &&
+    links.every(isLink) &&
+    Array.isArray(tokens) &&
+    tokens.every((token) => typeof token === 'string');
+  if (!sound) throw new StorageError('CORRUPT', `cannot tell whose cache this is: ${path} is damaged`);
+  return { volumeId, holder, links, tokens };
+}
+
+function isLink(value: unknown): value is Link {
+  const { holder, after } = (value ?? {}) as Partial<Link>;
+  return typeof holder === 'string' && (after === null || typeof after === 'string');
+}
