@@ -101,6 +101,10 @@ export class Connection implements SocketReader {
   #largePayloads = false;
   #turnScheduled = false;
   #writing = false;
+  /** Callbacks still to come of writes that the system took at once. */
+  #callbacksDue = 0;
+  /** Something has been sent since input was last taken: there may be room for more. */
+  #sentSince = false;
   /** The TLS handshake is under way. */
   #securing = false;
   #inputEnded = false;
@@ -143,6 +147,7 @@ export class Connection implements SocketReader {
         this.#log.info('client attached', { export: negotiated.export.name, readOnly, tls: protocol, client: names });
       },
       onProgress: () => this.#scheduleTurn(),
+      onReplies: () => this.#flush(),
       log: this.#log,
     });
     this.#handshakeTimer = setTimeout(() => this.destroy('the handshake took too long'), limits.handshakeTimeoutMs);
@@ -244,8 +249,7 @@ export class Connection implements SocketReader {
     try {
       if (buffer === this.#room) this.#session.arrived(length);
       else this.#feed(buffer, length, false);
-      this.#flush();
-      this.#endIfDone();
+      this.#endTurn();
     } catch (error) {
       this.#broken(error);
     }
@@ -254,6 +258,7 @@ export class Connection implements SocketReader {
   }
 
   #feed(bytes: Buffer, length: number, owned: boolean): void {
+    this.#sentSince = false;
     const taken = this.#session.feed(bytes, 0, length);
     if (taken === length || this.#session.ended) {
       this.#parked = undefined;
@@ -291,11 +296,16 @@ export class Connection implements SocketReader {
         this.#feed(parked, parked.length, true);
         if (this.#parked === undefined) this.#socket.resume();
       }
-      this.#flush();
-      this.#endIfDone();
+      this.#endTurn();
     } catch (error) {
       this.#broken(error);
     }
+  }
+
+  #endTurn(): void {
+    this.#flush();
+    if (this.#sentSince && this.#parked !== undefined) this.#scheduleTurn();
+    this.#endIfDone();
   }
 
   /** A mistake of ours, or of what we were given to serve, costs this client its connection and nobody else anything. */
@@ -305,35 +315,48 @@ export class Connection implements SocketReader {
   }
 
   #flush(): void {
-    if (this.#writing || this.#destroyed) return;
-    if (this.#replies.queuedBytes === 0) {
-      if (this.#session.startsTls) this.#startTls();
-      return;
-    }
+    while (!this.#writing && !this.#destroyed && this.#replies.queuedBytes > 0) this.#write();
+    if (!this.#destroyed && this.#replies.queuedBytes === 0 && this.#session.startsTls) this.#startTls();
+  }
+
+  #write(): void {
     const pieces = this.#replies.nextBatch(WRITE_BYTES_MAX);
     const last = pieces.pop();
     if (last === undefined) return;
     this.#writing = true;
     if (pieces.length === 0) {
       this.#socket.write(last, this.#onWritten);
-      return;
+    } else {
+      this.#socket.cork();
+      for (const piece of pieces) this.#socket.write(piece);
+      this.#socket.write(last, this.#onWritten);
+      this.#socket.uncork();
     }
-    this.#socket.cork();
-    for (const piece of pieces) this.#socket.write(piece);
-    this.#socket.write(last, this.#onWritten);
-    this.#socket.uncork();
+    // Mostly the system takes all of it at once, and then there is nothing to wait for: the callback comes a tick later.
+    if (this.#socket.writableLength > 0) return;
+    this.#callbacksDue++;
+    this.#sent();
   }
 
   readonly #onWritten = (error?: Error | null): void => {
+    if (this.#callbacksDue > 0) {
+      this.#callbacksDue--;
+      return;
+    }
     // A failed write is followed by the socket's error event, which closes the connection.
     if (this.#destroyed || error) return;
+    this.#sent();
+    this.#turn();
+  };
+
+  #sent(): void {
     this.#writing = false;
+    this.#sentSince = true;
     const unsentBefore = this.#replies.queuedBytes;
     const heldBytes = this.#replies.written();
     this.#bytesSent += unsentBefore - this.#replies.queuedBytes;
     if (heldBytes > 0) this.#budget.give(heldBytes);
-    this.#turn();
-  };
+  }
 
   /** The reply to STARTTLS has been sent, and nothing else is under way in either direction. */
   #startTls(): void {

@@ -58,6 +58,11 @@ export class ReplyQueue {
     return this.#queuedBytes;
   }
 
+  /** Bytes that are in no write yet. */
+  get waitingBytes(): number {
+    return this.#queuedBytes - this.#batchBytes;
+  }
+
   /** Where the room that `reserve` made is. */
   get slab(): Buffer {
     return this.#slab;

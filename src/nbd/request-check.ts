@@ -39,7 +39,6 @@ function flagTable(entries: Iterable<readonly [number, number]>): number[] {
 
 const UNKNOWN_COMMAND: Refusal = { errno: NbdErrno.EINVAL, text: 'unknown command' };
 const UNKNOWN_FLAG: Refusal = { errno: NbdErrno.EINVAL, text: 'a flag this command does not have' };
-const NO_PAYLOAD_FLAG: Refusal = { errno: NbdErrno.EINVAL, text: 'a write without PAYLOAD_LEN' };
 const SHUTTING_DOWN: Refusal = { errno: NbdErrno.ESHUTDOWN, text: 'the server is shutting down' };
 const READ_ONLY: Refusal = { errno: NbdErrno.EPERM, text: 'the export is read-only' };
 const TOO_LONG: Refusal = { errno: NbdErrno.EINVAL, text: 'longer than the largest payload' };
@@ -63,7 +62,6 @@ export function refusalOf(request: RequestHeader, negotiated: Negotiated, shutdo
   // A flush has no range; what its fields say is ignored.
   if (type === FLUSH) return undefined;
   if (type === BLOCK_STATUS && (flags & PAYLOAD_LEN) !== 0) return queryRefusalOf(request.payloadBytes, negotiated);
-  if (type === WRITE && negotiated.framing === 'extended' && (flags & PAYLOAD_LEN) === 0) return NO_PAYLOAD_FLAG;
   return rangeRefusalOf(request, negotiated);
 }
 

@@ -25,6 +25,8 @@ export interface SessionOptions {
   readonly onNegotiated: (negotiated: Negotiated) => void;
   /** Called when a request completes outside `feed`: there may be replies to send, and input may be taken again. */
   readonly onProgress: () => void;
+  /** Called in the midst of `feed` when there are replies enough to send already. */
+  readonly onReplies?: () => void;
   readonly log: Log;
 }
 
@@ -145,7 +147,7 @@ export class Session {
   }
 
   #startTransmission(negotiated: Negotiated): Transmission {
-    const { replies, budget, payloads, limits, onProgress, log } = this.#options;
+    const { replies, budget, payloads, limits, onProgress, onReplies = () => {}, log } = this.#options;
     const transmission = new Transmission({
       negotiated,
       replies,
@@ -154,6 +156,7 @@ export class Session {
       inFlightRequestsMax: limits.inFlightRequestsMax,
       unsentBytesMax: limits.unsentBytesMax,
       onProgress,
+      onReplies,
       log: log.child({ export: negotiated.export.name }),
     });
     if (this.#shutdown) transmission.shutdown();

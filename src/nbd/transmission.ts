@@ -18,7 +18,15 @@ export interface TransmissionOptions extends RequestRunnerOptions {
   readonly inFlightRequestsMax: number;
   /** No request is taken while this much output is unsent. */
   readonly unsentBytesMax: number;
+  /** Called while requests are being taken, when there are replies enough to send already. */
+  readonly onReplies: () => void;
 }
+
+/**
+ * So many bytes of replies are sent before further requests are looked at: the client gets to work on them while we are
+ * still at the rest, and does not wait for all of what it sent in one go.
+ */
+const EAGER_REPLY_BYTES = 16 * 1024;
 
 /** The payload of a refused request is read to its end up to this length, to stay in step with the client. */
 const SKIPPED_PAYLOAD_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
@@ -149,6 +157,7 @@ export class Transmission {
       if (this.#state === 'header') {
         if (this.#blocked()) break;
         at += this.#takeHeader(bytes, at, end);
+        if (this.#options.replies.waitingBytes >= EAGER_REPLY_BYTES) this.#options.onReplies();
       } else if (this.#state === 'payload' || this.#state === 'query') {
         const taken = Math.min(this.#payload.length - this.#payloadBytes, end - at);
         bytes.copy(this.#payload, this.#payloadBytes, at, at + taken);

@@ -92,12 +92,16 @@ export function decodeRequest(from: Buffer, at: number, into: RequestHeader): bo
   return true;
 }
 
-/** The same of an extended header. Whatever the command, PAYLOAD_LEN alone tells whether a payload follows. */
+/**
+ * The same of an extended header, where PAYLOAD_LEN tells whether a payload follows, whatever the command. A WRITE must have
+ * the flag, but always has its payload: qemu (10.0) leaves the flag out.
+ */
 export function decodeExtendedRequest(from: Buffer, at: number, into: RequestHeader): boolean {
   if (from.readUInt32BE(at) !== EXTENDED_REQUEST_MAGIC) return false;
   decodeCommon(from, at, into);
   into.length = readUInt64(from, at + 24);
-  into.payloadBytes = (into.flags & CommandFlag.PAYLOAD_LEN) !== 0 ? into.length : 0;
+  const hasPayload = (into.flags & CommandFlag.PAYLOAD_LEN) !== 0 || into.type === Command.WRITE;
+  into.payloadBytes = hasPayload ? into.length : 0;
   return true;
 }
 

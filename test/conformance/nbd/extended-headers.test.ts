@@ -162,6 +162,19 @@ describe('requests', () => {
     }
   });
 
+  test('to write may lack PAYLOAD_LEN, as those of qemu do: the payload is taken all the same', async (t) => {
+    const device = new MemoryDevice(MIB);
+    const client = await (await startServer(t, device)).attach({ framing: 'extended' });
+    client.send({ type: Command.WRITE, offset: 512, length: 1000 });
+    client.write(Buffer.alloc(1000, 7));
+    assert.equal((await client.reply()).errno, 0);
+    assert.ok(device.bytes.subarray(512, 1512).equals(Buffer.alloc(1000, 7)));
+    client.send({ type: Command.WRITE, offset: MIB, length: 1000 });
+    client.write(Buffer.alloc(1000, 7));
+    assert.equal((await client.reply()).errno, NbdErrno.ENOSPC);
+    assert.equal((await client.request({ type: Command.READ, length: 512 })).errno, 0);
+  });
+
   test('with the compact magic lose the connection, and compact ones with the extended', async (t) => {
     const { attach } = await startServer(t, new MemoryDevice(MIB));
     const rows = [

@@ -43,6 +43,24 @@ describe('concurrency', () => {
     }
   });
 
+  test('of many requests that come at once the first are answered while the last are still looked at', async (t) => {
+    const device = new MemoryDevice(MIB);
+    device.bytes.fill(1);
+    const { attach, server } = await startServer(t, device);
+    const client = await attach();
+    const sentAtRead: number[] = [];
+    const read = device.read.bind(device);
+    device.read = (offset, length) => {
+      sentAtRead.push(server.connections()[0]?.bytesSent ?? 0);
+      return read(offset, length);
+    };
+    const one = requestBytes({ type: Command.READ, length: 4096 });
+    client.write(Buffer.alloc(one.length * 64, one));
+    for (let i = 0; i < 64; i++) assert.equal((await client.reply()).data.length, 4096);
+    const [first = 0] = sentAtRead;
+    assert.ok((sentAtRead.at(-1) ?? 0) - first >= 100_000, 'nothing had been sent when the last one was read');
+  });
+
   test('a request that the device holds delays no other', async (t) => {
     const device = new HeldMemoryDevice(MIB);
     const client = await (await startServer(t, device)).attach();

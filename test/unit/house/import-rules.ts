@@ -35,7 +35,7 @@ const PURE: readonly PureFiles[] = [
   { files: /^layout\//, may: /^$/ },
   { files: /^cache\//, may: /^node:worker_threads$/ },
   { files: /^nbd\/(?!(server|connection|listen|socket-reader)\.ts$|tls\/)/, may: /^$/ },
-  { files: /^fuse\/(?!channel\.ts$)/, may: /^$/ },
+  { files: /^fuse\/(?!(channel|mount-point)\.ts$)/, may: /^$/ },
 ];
 
 /** The folder, or the file where it is in src itself. */

@@ -67,7 +67,7 @@ test('an offset beyond 2^53 is known to be too large', () => {
 /** Of cookie 1:2 at an offset of 2^40 + 5. */
 const target: ReplyTarget = { cookieHigh: 1, cookieLow: 2, offsetHigh: 0x100, offsetLow: 5 };
 
-test('an extended request: its payload is told by the flag alone, whatever the command', () => {
+test('an extended request: its payload is told by the flag, whatever the command', () => {
   const bytes = Buffer.from(
     '21e41c71' + '0020' + '0007' + '0123456789abcdef' + '0000001020304050' + '0000010000000001',
     'hex',
@@ -86,10 +86,12 @@ test('an extended request: its payload is told by the flag alone, whatever the c
     payloadBytes: 2 ** 40 + 1,
   }); // biome-ignore format: fields
   assert.deepEqual(header.copy(), header);
-  bytes.writeUInt16BE(1, 6);
   bytes.writeUInt16BE(0, 4);
   decodeExtendedRequest(bytes, 0, header);
   assert.equal(header.payloadBytes, 0);
+  bytes.writeUInt16BE(1, 6);
+  decodeExtendedRequest(bytes, 0, header);
+  assert.equal(header.payloadBytes, 2 ** 40 + 1, 'a write always has one');
   bytes.writeUInt32BE(0x25609513);
   assert.equal(decodeExtendedRequest(bytes, 0, header), false);
 });

@@ -156,11 +156,10 @@ function transmission(bytes: Buffer, device: Buffer, negotiation: Negotiation, r
     at += headerBytes;
     if (type === 2) return true;
     const flagged = (flags & PAYLOAD_LEN) !== 0;
-    const payloadLength = (extended ? flagged : type === 1) ? length : 0n;
+    const payloadLength = type === 1 || (extended && flagged) ? length : 0n;
     const query = extended && flagged && type === 7;
     const ids: number[] = [];
     let errno = flagsAllowed(type, flags, framing) ? 0 : EINVAL;
-    if (errno === 0 && extended && type === 1 && !flagged) errno = EINVAL;
     if (errno === 0 && !query) errno = rangeError(type, offset, length, contexts.length > 0);
     if (query && (payloadLength < 12n || payloadLength > 8 + 4 * contexts.length || payloadLength % 4n !== 0n)) {
       errno = EINVAL;

@@ -1,0 +1,147 @@
+/**
+ * The kernel's FUSE device. One descriptor carries the requests and the replies of one mount. Node waits for it as for a
+ * socket, in its own event loop, so that a request goes from the kernel to the device's cache and back on the thread that
+ * owns the cache: handing it over from a thread that reads would cost more than answering it.
+ *
+ * Node opens only sockets, pipes and terminals for waiting. What it does with a pipe (epoll, read, close) is just what
+ * this device needs, so the descriptor is given to the class that pipes have. That is not documented; where the class is
+ * not as expected the channel says so and does not start.
+ */
+import { closeSync, constants, openSync, writeSync, writevSync } from 'node:fs';
+import { Socket, type SocketConstructorOpts } from 'node:net';
+import { endianness } from 'node:os';
+import { StorageError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { systemReason } from '../lib/system-reason.ts';
+import type { ReceiveBuffers } from './receive-buffers.ts';
+import type { ReplySink } from './replier.ts';
+
+const DEVICE = '/dev/fuse';
+
+export interface ChannelReader {
+  /** A request: the first `length` bytes of the current receive buffer. False: no further one until `resume`. */
+  received(buffer: Buffer, length: number): boolean;
+  /** There will be no more: the filesystem is unmounted (null), or the channel failed. */
+  ended(error: Error | null): void;
+}
+
+interface PipeHandle {
+  open(fd: number): number | undefined;
+}
+
+type PipeClass = new (kind: number) => PipeHandle;
+
+/** A pipe for data, and not one to listen on or to pass descriptors through. */
+const PIPE_SOCKET = 0;
+
+/** What the kernel says once nobody is at the other end. */
+const ENDED_CODES: ReadonlySet<string> = new Set(['ENODEV', 'ECONNABORTED', 'ENOTCONN']);
+
+export class FuseChannel implements ReplySink {
+  /** For mount(8). It is closed with the channel. */
+  readonly fd: number;
+  readonly #log: Log;
+  readonly #pieces: Buffer[] = [];
+  #reader: ChannelReader | undefined;
+  #socket: Socket | undefined;
+
+  /** Opens the device. Throws UNSUPPORTED where that cannot be. */
+  constructor(log: Log) {
+    if (endianness() !== 'LE') throw new StorageError('UNSUPPORTED', 'FUSE is served on little-endian machines only');
+    this.#log = log;
+    try {
+      this.fd = openSync(DEVICE, constants.O_RDWR);
+    } catch (cause) {
+      const advice =
+        'load the module (modprobe fuse); a container needs --device /dev/fuse and the capability SYS_ADMIN; or set fuse.dir to null';
+      throw new StorageError('UNSUPPORTED', `cannot open ${DEVICE}: ${systemReason(cause)}: ${advice}`, { cause });
+    }
+  }
+
+  /** Begins to read. To be called once something is mounted by way of `fd`: before that there is nothing to wait for. */
+  start(buffers: ReceiveBuffers, reader: ChannelReader): void {
+    this.#reader = reader;
+    const options = {
+      handle: this.#pollable(),
+      pauseOnCreate: true,
+      onread: {
+        buffer: () => buffers.current,
+        callback: (length: number, buffer: Buffer) => reader.received(buffer, length),
+      },
+    };
+    const socket = new Socket(options as unknown as SocketConstructorOpts);
+    this.#socket = socket;
+    let failure: Error | null = null;
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (!ENDED_CODES.has(error.code ?? '')) failure = error;
+    });
+    socket.on('close', () => reader.ended(failure));
+    socket.resume();
+  }
+
+  /** Reads again after `received` had enough. */
+  resume(): void {
+    if (this.#socket?.destroyed === false) this.#socket.resume();
+  }
+
+  send(bytes: Buffer, length: number): void {
+    // The descriptor is closed with the socket, and its number may be another file's by then.
+    if (this.#socket?.destroyed !== false) return;
+    try {
+      writeSync(this.fd, bytes, 0, length);
+    } catch (error) {
+      this.#writeFailed(error);
+    }
+  }
+
+  sendWithData(header: Buffer, data: Buffer): void {
+    if (this.#socket?.destroyed !== false) return;
+    this.#pieces[0] = header;
+    this.#pieces[1] = data;
+    try {
+      writevSync(this.fd, this.#pieces);
+    } catch (error) {
+      this.#writeFailed(error);
+    }
+    this.#pieces.length = 0;
+  }
+
+  /** Cuts the connection: programs that still have files open get ENOTCONN. */
+  close(): void {
+    if (this.#socket !== undefined) {
+      this.#socket.destroy();
+      return;
+    }
+    closeSync(this.fd);
+    this.#reader?.ended(null);
+  }
+
+  #pollable(): PipeHandle {
+    const handle = new (pipeClass())(PIPE_SOCKET);
+    const error = handle.open(this.fd);
+    if (error !== undefined && error !== 0)
+      throw new StorageError('UNSUPPORTED', `cannot wait for ${DEVICE}: ${error}`);
+    return handle;
+  }
+
+  #writeFailed(error: unknown): void {
+    const { code } = error as NodeJS.ErrnoException;
+    // ENOENT: the program that asked has gone, and nobody waits for the reply.
+    if (code === 'ENOENT' || code === 'EPERM' || ENDED_CODES.has(code ?? '')) return;
+    this.#log.error('the kernel refused a reply', { error: systemReason(error) });
+  }
+}
+
+/** The class of Node's pipes, which is not exported: a socket has one as soon as it is told to connect to a path. */
+function pipeClass(): PipeClass {
+  const socket = new Socket();
+  socket.on('error', () => {});
+  // A name in the abstract namespace that nobody listens on.
+  socket.connect({ path: '\0bucketdisk/no-such-socket' });
+  const made = (socket as unknown as { _handle?: { constructor?: unknown } })._handle?.constructor;
+  socket.destroy();
+  if (typeof made !== 'function' || typeof made.prototype.open !== 'function') {
+    throw new StorageError('UNSUPPORTED', `Node ${process.version} cannot wait for ${DEVICE}: set fuse.dir to null`);
+  }
+  return made as PipeClass;
+}

@@ -1,0 +1,209 @@
+/** The directory that is mounted on: made ready, mounted, and given back. Every step has a deadline. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { lstat, mkdir, readdir, realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { Clock } from '../lib/clock.ts';
+import { StorageError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { runProgram } from '../lib/run-program.ts';
+import { systemReason } from '../lib/system-reason.ts';
+import { type MountEntry, parseMountTable, topMountAt } from './mount-table.ts';
+
+/** What our mounts are called in the table, by which they are known as ours. */
+export const MOUNT_TYPE = 'fuse.bucketdisk';
+const MOUNT_SOURCE = 'bucketdisk';
+
+const STEP_TIMEOUT_MS = 10_000;
+/** A mount that answers at all answers soon. */
+const PROBE_TIMEOUT_MS = 5_000;
+const BUSY_PAUSE_MS = 200;
+/** So many dead mounts may lie on top of each other before something else must be wrong. */
+const STALE_MAX = 16;
+
+export interface MountOptions {
+  /** The open FUSE device. */
+  readonly fd: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly readBytesMax: number;
+  readonly signal: AbortSignal;
+}
+
+export class MountPoint {
+  /** Without symbolic links. */
+  readonly path: string;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  /** Device number of what we have mounted. */
+  #device: string | null = null;
+
+  private constructor(path: string, clock: Clock, log: Log) {
+    this.path = path;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /**
+   * Makes `dir` ready: created where it is missing, freed from what a process of ours that was killed has left on it.
+   * Rejects with HELD where another process serves there, INVALID where it cannot be used.
+   */
+  static async prepare(dir: string, clock: Clock, log: Log): Promise<MountPoint> {
+    let path = dir;
+    try {
+      await mkdir(dirname(dir), { recursive: true });
+      path = join(await realpath(dirname(dir)), basename(dir));
+      // Where a dead mount lies on it, it cannot even be looked at; but then it is no symbolic link.
+      const found = await lstat(path).catch(() => null);
+      if (found?.isSymbolicLink()) path = await realpath(path);
+    } catch (cause) {
+      throw unusable(path, systemReason(cause), cause);
+    }
+    const point = new MountPoint(path, clock, log);
+    await point.#clearStale();
+    await point.#checkEmpty();
+    return point;
+  }
+
+  /** Rejects with UNSUPPORTED where the system does not let us, or has no mount(8). */
+  async mount({ fd, uid, gid, readBytesMax, signal }: MountOptions): Promise<void> {
+    // Everybody may pass the directory; who may open a file is said by its mode, and the kernel sees to that.
+    const options = [
+      'fd=3',
+      'rootmode=40000',
+      `user_id=${uid}`,
+      `group_id=${gid}`,
+      'allow_other',
+      'default_permissions',
+      `max_read=${readBytesMax}`,
+      'nosuid,nodev,noexec,noatime',
+    ].join(',');
+    const args = ['-i', '-c', '-t', MOUNT_TYPE, '-o', options, MOUNT_SOURCE, this.path];
+    const { code, stderr } = await runProgram('mount', args, { timeoutMs: STEP_TIMEOUT_MS, fd, signal });
+    if (code !== 0) {
+      const advice = 'mounting needs root, or in a container the capability SYS_ADMIN; or set fuse.dir to null';
+      throw new StorageError(
+        'UNSUPPORTED',
+        `cannot mount on ${this.path}: ${stderr || `exit code ${code}`}: ${advice}`,
+      );
+    }
+    this.#device = this.#top()?.device ?? null;
+  }
+
+  /**
+   * Unmounts. While files are in use it is tried again until `until` aborts, and then done lazily: the directory is empty at
+   * once, and what is still open is for the caller to cut off. False where it came to that.
+   */
+  async unmount(until: AbortSignal): Promise<boolean> {
+    let told = false;
+    while (this.#isOurs()) {
+      const { code, stderr } = await this.#umount();
+      if (code === 0) return true;
+      const busy = /busy/.test(stderr);
+      if (!busy || until.aborted) {
+        this.#log.warn('the directory is unmounted lazily: programs that have its files open are cut off', {
+          dir: this.path,
+          reason: busy ? 'its files are still in use' : stderr,
+          loopDevices: this.#loopDevices(),
+          event: 'fuse-busy',
+        });
+        await this.#umount('-l');
+        return false;
+      }
+      if (!told) {
+        this.#log.warn('the directory is still in use: unmount what is on its files', {
+          dir: this.path,
+          loopDevices: this.#loopDevices(),
+        });
+      }
+      told = true;
+      await this.#clock.sleep(BUSY_PAUSE_MS, until).catch(() => {});
+    }
+    return true;
+  }
+
+  /** False where somebody else has unmounted it, or mounted over it. */
+  #isOurs(): boolean {
+    return this.#device !== null && this.#top()?.device === this.#device;
+  }
+
+  async #umount(...options: string[]): Promise<{ code: number | null; stderr: string }> {
+    try {
+      return await runProgram('umount', ['-i', ...options, this.path], { timeoutMs: STEP_TIMEOUT_MS });
+    } catch (error) {
+      return { code: null, stderr: systemReason(error) };
+    }
+  }
+
+  #top(): MountEntry | undefined {
+    return topMountAt(parseMountTable(readFileSync('/proc/self/mountinfo', 'utf8')), this.path);
+  }
+
+  async #clearStale(): Promise<void> {
+    for (let count = 0; this.#top()?.type === MOUNT_TYPE; count++) {
+      if (count === STALE_MAX) throw unusable(this.path, `${count} dead mounts were taken away, and there are more`);
+      await this.#checkDead();
+      this.#log.warn('a mount that a killed process has left is taken away', {
+        dir: this.path,
+        loopDevices: this.#loopDevices(),
+        event: 'fuse-stale',
+      });
+      // Nothing that was open there can be read or written any more: lazily loses nothing.
+      const { code, stderr } = await this.#umount('-l');
+      if (code !== 0) throw unusable(this.path, `a dead mount cannot be taken away: ${stderr}`);
+    }
+  }
+
+  /** By a program: one that asks a process which does not answer can be killed, a thread of ours could not. */
+  async #checkDead(): Promise<void> {
+    const held = (reason: string): StorageError =>
+      new StorageError('HELD', `another process serves on ${this.path}${reason}: stop it, or choose another fuse.dir`);
+    const { code, stderr } = await runProgram('stat', ['-f', this.path], { timeoutMs: PROBE_TIMEOUT_MS }).catch(() => {
+      throw held(', though it does not answer');
+    });
+    if (code === 0) throw held('');
+    if (!/not connected|aborted/i.test(stderr)) throw unusable(this.path, stderr);
+  }
+
+  async #checkEmpty(): Promise<void> {
+    const giveUp = AbortSignal.timeout(PROBE_TIMEOUT_MS);
+    const expired = new Promise<never>((_, reject) => {
+      giveUp.addEventListener('abort', () => reject(unusable(this.path, 'it does not answer')), { once: true });
+    });
+    const check = async (): Promise<void> => {
+      let names: string[];
+      try {
+        await mkdir(this.path, { recursive: true });
+        names = await readdir(this.path);
+      } catch (cause) {
+        throw unusable(this.path, systemReason(cause), cause);
+      }
+      if (names.length > 0) throw unusable(this.path, 'it is not empty, and what is in it would be hidden');
+    };
+    await Promise.race([check(), expired]);
+  }
+
+  /** Loop devices on our files, for a message. */
+  #loopDevices(): string[] {
+    try {
+      return readdirSync('/sys/block')
+        .filter((name) => name.startsWith('loop'))
+        .filter((name) => backingFile(name).startsWith(`${this.path}/`))
+        .map((name) => `/dev/${name}`);
+    } catch {
+      return [];
+    }
+  }
+}
+
+function backingFile(loop: string): string {
+  try {
+    return readFileSync(`/sys/block/${loop}/loop/backing_file`, 'utf8');
+  } catch {
+    // Not attached to anything.
+    return '';
+  }
+}
+
+function unusable(path: string, reason: string, cause?: unknown): StorageError {
+  return new StorageError('INVALID', `cannot mount on ${path} (fuse.dir): ${reason}`, { cause });
+}

@@ -1,0 +1,51 @@
+/** Puts replies together and hands them to whoever writes them to the device. */
+import type { Errno } from './constants.ts';
+import { encodeReplyHeader, REPLY_HEADER_BYTES } from './wire.ts';
+
+/** Takes one whole reply at a time. The buffers are used again, or changed by others, once the call has returned. */
+export interface ReplySink {
+  /** The first `length` bytes of `bytes`. */
+  send(bytes: Buffer, length: number): void;
+  sendWithData(header: Buffer, data: Buffer): void;
+}
+
+/** Up to here copying data behind its header costs less than handing the system two pieces. */
+const COPIED_BYTES_MAX = 32 * 1024;
+
+export class Replier {
+  readonly #sink: ReplySink;
+  readonly #slab = Buffer.allocUnsafeSlow(REPLY_HEADER_BYTES + COPIED_BYTES_MAX);
+  readonly #header = this.#slab.subarray(0, REPLY_HEADER_BYTES);
+
+  constructor(sink: ReplySink) {
+    this.#sink = sink;
+  }
+
+  /** Where the body of the next reply is put, with offsets of its own. */
+  readonly body = this.#slab.subarray(REPLY_HEADER_BYTES);
+
+  /** Success, with the first `bodyBytes` of `body`. */
+  succeed(uniqueLow: number, uniqueHigh: number, bodyBytes = 0): void {
+    this.#send(uniqueLow, uniqueHigh, 0, bodyBytes);
+  }
+
+  fail(uniqueLow: number, uniqueHigh: number, errno: Errno): void {
+    this.#send(uniqueLow, uniqueHigh, errno, 0);
+  }
+
+  data(uniqueLow: number, uniqueHigh: number, data: Buffer): void {
+    if (data.length <= COPIED_BYTES_MAX) {
+      data.copy(this.#slab, REPLY_HEADER_BYTES);
+      this.#send(uniqueLow, uniqueHigh, 0, data.length);
+      return;
+    }
+    encodeReplyHeader(this.#slab, REPLY_HEADER_BYTES + data.length, 0, uniqueLow, uniqueHigh);
+    this.#sink.sendWithData(this.#header, data);
+  }
+
+  #send(uniqueLow: number, uniqueHigh: number, errno: number, bodyBytes: number): void {
+    const length = REPLY_HEADER_BYTES + bodyBytes;
+    encodeReplyHeader(this.#slab, length, errno, uniqueLow, uniqueHigh);
+    this.#sink.send(this.#slab, length);
+  }
+}
