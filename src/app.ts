@@ -311,6 +311,7 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
       pid: null,
       uptimeMs: null,
       nbd: [],
+      fuse: null,
       tls: null,
       connections: [],
       store: stores.status(),

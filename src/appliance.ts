@@ -2,6 +2,8 @@
 import { type ControlHandler, ControlServer } from './admin/control-server.ts';
 import type { ApplianceStatus, ServeOptions, VolumeStatus } from './cli/actions.ts';
 import type { Settings, VolumeSettings } from './config/settings.ts';
+import type { FuseServer } from './fuse/server.ts';
+import { fuseServerFor, fuseStatus } from './fuse-service.ts';
 import type { Clock } from './lib/clock.ts';
 import { withDeadline } from './lib/deadline.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
@@ -14,6 +16,7 @@ import type { Stores } from './stores.ts';
 import { announceReady, listenNames } from './telemetry/banner.ts';
 import type { Logger } from './telemetry/logger.ts';
 import { handshakeTls, type TlsService, tlsServiceFor } from './tls-service.ts';
+import type { BlockDevice } from './volume/block-device.ts';
 import type { Claimant } from './volume/claim.ts';
 import { openVolume } from './volume/open-volume.ts';
 import type { Closed, Volume } from './volume/volume.ts';
@@ -47,6 +50,7 @@ export class Appliance {
   readonly #slots: readonly Slot[];
   readonly #nbd: NbdServer;
   readonly #tls: TlsService | null;
+  readonly #fuse: FuseServer | null;
   readonly #control: ControlServer;
   readonly #startedAtMs: number;
   readonly #allLost = new AbortController();
@@ -69,6 +73,7 @@ export class Appliance {
     if (settings.schedule.flush !== null) {
       this.#schedule.add({ name: 'flush', expression: settings.schedule.flush, run: () => this.#flushAll() });
     }
+    this.#fuse = fuseServerFor({ dir: settings.fuse.dir, files: () => this.#served(), clock, log });
     this.#control = new ControlServer(
       StateDir.controlSocketPath(stateDir.path),
       {
@@ -96,6 +101,7 @@ export class Appliance {
       const { listen, socket, tls } = settings.nbd;
       for (const target of listen) await this.#nbd.listen({ ...target, tls: handshakeTls(tls.mode) });
       if (socket !== null) await this.#nbd.listen({ path: socket, tls: handshakeTls(tls.socketMode) });
+      if (settings.fuse.dir !== null) await this.#fuse?.mount(settings.fuse.dir, signal);
     } catch (error) {
       // Not hurried by the signal that may have ended the start: nobody was served, and the leases can be given back.
       await this.#shutDown(hurry);
@@ -131,10 +137,16 @@ export class Appliance {
     this.#stopping.abort();
     const { clock, settings } = this.#parts;
     const startedAtMs = clock.now();
-    const cut = (): void => void this.#nbd.close({ deadlineMs: 0 });
-    const drained = this.#nbd.close({ deadlineMs: hurry.aborted ? 0 : settings.shutdown.drainMs });
+    // Clients of both kinds first, and then the volumes: what they have asked for is answered.
+    const close = async (deadlineMs: number): Promise<boolean> => {
+      const unmounted = this.#fuse?.close({ deadlineMs }) ?? true;
+      await this.#nbd.close({ deadlineMs });
+      return unmounted;
+    };
+    const cut = (): void => void close(0);
+    const drained = close(hurry.aborted ? 0 : settings.shutdown.drainMs);
     hurry.addEventListener('abort', cut, { once: true });
-    await drained;
+    const unmounted = await drained;
     hurry.removeEventListener('abort', cut);
     await this.#tls?.stop();
     const leftMs = Math.max(settings.shutdown.drainMs - (clock.now() - startedAtMs), CLOSE_DEADLINE_MIN_MS);
@@ -146,6 +158,7 @@ export class Appliance {
       hurry,
     );
     await this.#control.close();
+    if (!unmounted) return 'cut';
     return (['cut', 'dirty'] as const).find((worst) => closed.includes(worst)) ?? 'clean';
   }
 
@@ -158,6 +171,7 @@ export class Appliance {
       pid: process.pid,
       uptimeMs: Math.round(clock.now() - this.#startedAtMs),
       nbd: this.#listenNames(),
+      fuse: fuseStatus(this.#fuse),
       tls: this.#tls?.status() ?? null,
       connections: connections.map(connectionStatus),
       store: stores.status(),
@@ -219,13 +233,18 @@ export class Appliance {
     return closed;
   }
 
+  #served(): { name: string; settings: VolumeSettings; device: BlockDevice }[] {
+    return this.#slots.flatMap(({ settings, volume }) =>
+      volume === null || volume.lost !== null ? [] : [{ name: settings.name, settings, device: volume.device }],
+    );
+  }
+
   /** What there is for a client: a volume it may not open does not exist for it. */
   #exports(client: ClientIdentity): NbdExport[] {
-    return this.#slots.flatMap(({ settings, volume }) => {
+    return this.#served().flatMap(({ name, settings, device }) => {
       const access = accessOf(settings.access, client);
-      if (volume === null || volume.lost !== null || access === 'none') return [];
-      const { name, description } = settings;
-      return [{ name, description: description ?? '', device: volume.device, readOnly: access === 'read' }];
+      if (access === 'none') return [];
+      return [{ name, description: settings.description ?? '', device, readOnly: access === 'read' }];
     });
   }
 
@@ -246,7 +265,8 @@ export class Appliance {
       throw new StorageError('INVALID', 'a resize needs a name, sizeBytes and force');
     }
     const volume = this.#openVolumeOf(name);
-    const attached = this.#nbd.connections().filter((connection) => connection.export === name).length;
+    const clients = this.#nbd.connections().filter((connection) => connection.export === name).length;
+    const attached = clients + (this.#fuse?.openFiles(name) ?? 0);
     if (sizeBytes < volume.record.sizeBytes && attached > 0) {
       throw new StorageError(
         'HELD',
@@ -314,7 +334,14 @@ export class Appliance {
     const volumes = this.#slots.flatMap(({ settings, volume }) =>
       volume === null ? [] : [{ ...describeVolume(settings, volume), default: this.#defaultName() === settings.name }],
     );
-    announceReady(log, { version, nodeVersion: process.version, ...this.#listening(), tls, volumes });
+    announceReady(log, {
+      version,
+      nodeVersion: process.version,
+      ...this.#listening(),
+      tls,
+      fuseDir: this.#fuse?.status()?.dir ?? null,
+      volumes,
+    });
   }
 }
 

@@ -267,6 +267,16 @@ export interface TlsStatus {
   readonly error: string | null;
 }
 
+export interface FuseStatus {
+  readonly dir: string;
+  /** False where somebody else has unmounted it. */
+  readonly mounted: boolean;
+  /** Times that files of it are open. */
+  readonly openFiles: number;
+  readonly requests: number;
+  readonly requestsInFlight: number;
+}
+
 export interface StoreStatus {
   /** `s3://bucket` or `file:///dir`. */
   readonly description: string;
@@ -287,6 +297,8 @@ export interface ApplianceStatus {
   readonly uptimeMs: number | null;
   /** `127.0.0.1:10809`, `unix:/run/bucketdisk.sock`. Empty where it is not running. */
   readonly nbd: readonly string[];
+  /** The directory with a file for each volume; null where there is none. */
+  readonly fuse: FuseStatus | null;
   /** Null where no client can use TLS, or nothing runs. */
   readonly tls: TlsStatus | null;
   readonly connections: readonly ConnectionStatus[];

@@ -5,6 +5,7 @@ import type {
   ApplianceStatus,
   CacheStatus,
   ConnectionStatus,
+  FuseStatus,
   LeaseStatus,
   TlsStatus,
   VolumeStatus,
@@ -17,13 +18,14 @@ export function statusText(status: ApplianceStatus): string {
   return `${parts.join('\n')}`;
 }
 
-function headRows({ running, version, pid, uptimeMs, nbd, tls, store }: ApplianceStatus): string[][] {
+function headRows({ running, version, pid, uptimeMs, nbd, fuse, tls, store }: ApplianceStatus): string[][] {
   const up = uptimeMs === null ? '' : ` for ${approximateDuration(uptimeMs)}`;
   const state = running ? `running${up}${pid === null ? '' : ` (pid ${pid})`}` : 'not running';
   const health = store.health === 'failing' ? `FAILING: ${store.error ?? 'no reason known'}` : store.health;
   return [
     ['bucketdisk', `${version}, ${state}`],
     ...(nbd.length > 0 ? [['listening', nbd.join(', ')]] : []),
+    ...(fuse === null ? [] : [['files in', fuseText(fuse)]]),
     ...(tls === null ? [] : [['tls', tlsText(tls)]]),
     ['bucket', `${store.description} (${escapeControls(health)})`],
   ];
@@ -40,6 +42,11 @@ function tlsText({ mode, socketMode, verifyClients, certificate, validTo, pskUse
     ...(error === null ? [] : [`NEW FILES NOT IN USE: ${error}`]),
   ];
   return escapeControls(facts.join('; '));
+}
+
+function fuseText({ dir, mounted, openFiles, requestsInFlight }: FuseStatus): string {
+  if (!mounted) return `${dir} (UNMOUNTED by somebody else)`;
+  return openFiles === 0 ? dir : `${dir} (open ${openFiles} times, ${requestsInFlight} requests now)`;
 }
 
 function volumesText(volumes: readonly VolumeStatus[]): string {

@@ -199,6 +199,12 @@ export const ROOT_SCHEMA = {
       pskFile: optional(text, 'File of users and their pre-shared keys, as `psktool` of GnuTLS writes it.'),
     },
   },
+  fuse: {
+    dir: optional(
+      text,
+      'Directory to serve the volumes in as files, one each, by FUSE. It is created where it is missing, and must be empty. Needs root and /dev/fuse. `null`: none.',
+    ),
+  },
   lease: {
     duration: field(
       duration(3 * SECOND, HOUR),

@@ -148,6 +148,8 @@ export interface Settings {
   readonly upload: UploadSettings;
   readonly schedule: ScheduleSettings;
   readonly nbd: NbdSettings;
+  /** Where the volumes are served as files, or null. */
+  readonly fuse: { readonly dir: string | null };
   readonly lease: { readonly durationMs: number };
   /** How long SIGTERM waits for requests under way. */
   readonly shutdown: { readonly drainMs: number };

@@ -15,13 +15,18 @@ const SOCKET_PATH_BYTES_MAX = 107;
 
 /** Everything but the volumes. Relative paths are taken from `cwd`. */
 export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): Omit<Settings, 'volumes'> {
-  const { cache, upload, schedule, nbd, lease, shutdown, log } = spelled;
+  const { cache, upload, schedule, nbd, fuse, lease, shutdown, log } = spelled;
   const socket = nbd.socket === null ? null : resolve(cwd, nbd.socket);
   if (socket !== null && Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
     report('nbd.socket', `${socket} is too long for a unix socket: at most ${SOCKET_PATH_BYTES_MAX} bytes`);
   }
-  if (socket === null && nbd.listen.length === 0) {
-    report('nbd.listen', 'nothing to listen on: give an address here or a path in nbd.socket');
+  const fuseDir = fuse.dir === null ? null : resolve(cwd, fuse.dir);
+  if (socket === null && nbd.listen.length === 0 && fuseDir === null) {
+    report('nbd.listen', 'nothing to serve on: give an address here, a path in nbd.socket, or a directory in fuse.dir');
+  }
+  const cacheDir = resolve(cwd, cache.dir);
+  if (fuseDir !== null && isWithin(cacheDir, fuseDir)) {
+    report('fuse.dir', `cache.dir (${cacheDir}) would be hidden by it: choose a directory beside that one`);
   }
   const inFlightBytesPerConnectionMax = parseSize(nbd.inFlightPerConnection);
   const inFlightBytesMax = parseSize(nbd.inFlight);
@@ -31,7 +36,7 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
   return {
     store: storeSettings(spelled.store, cwd, report),
     cache: {
-      dir: resolve(cwd, cache.dir),
+      dir: cacheDir,
       sizeBytes: cache.size === 0 ? 0 : parseSize(cache.size),
       logSizeBytes: parseSize(cache.logSize),
     },
@@ -46,10 +51,15 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
       inFlightBytesMax,
       tls: tlsSettings(nbd.tls, cwd, report),
     },
+    fuse: { dir: fuseDir },
     lease: { durationMs: parseDuration(lease.duration) },
     shutdown: { drainMs: parseDuration(shutdown.drain) },
     log: { level: log.level, format: log.format },
   };
+}
+
+function isWithin(path: string, dir: string): boolean {
+  return `${path}/`.startsWith(dir === '/' ? dir : `${dir}/`);
 }
 
 function storeSettings(store: SpelledRoot['store'], cwd: string, report: Report): StoreSettings {

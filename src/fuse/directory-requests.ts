@@ -47,6 +47,8 @@ export class DirectoryRequests {
   readonly #madeAtMs: number;
   readonly #changedAtMs = new WeakMap<BlockDevice, number>();
   readonly #writtenTo = new WeakSet<BlockDevice>();
+  /** At most one for each name there has been. */
+  readonly #opens = new Map<number, number>();
 
   /** `body`: where replies are put. `now`: milliseconds since 1970. */
   constructor(nodes: FileNodes, owner: Owner, body: Buffer, now: () => number) {
@@ -55,6 +57,12 @@ export class DirectoryRequests {
     this.#body = body;
     this.#now = now;
     this.#madeAtMs = now();
+  }
+
+  /** How often the file is open. */
+  openFiles(name: string): number {
+    const file = this.#nodes.find(name);
+    return file === undefined ? 0 : (this.#opens.get(this.#nodes.nodeOf(file)) ?? 0);
   }
 
   /** The file's time of change is that of the next look at it, which spares the clock with every write. */
@@ -111,8 +119,15 @@ export class DirectoryRequests {
     if (node === ROOT_NODE) return -Errno.EISDIR;
     if (file === undefined) return -Errno.ESTALE;
     if (!reads && file.device.geometry.readOnly) return -Errno.EROFS;
+    this.#opens.set(node, (this.#opens.get(node) ?? 0) + 1);
     encodeOpen(this.#body, 0, 0, DIRECT_IO | PARALLEL_DIRECT_WRITES | (reads ? NO_FLUSH : 0));
     return OPEN_REPLY_BYTES;
+  }
+
+  release(node: number): Outcome {
+    const open = this.#opens.get(node) ?? 0;
+    if (open > 0) this.#opens.set(node, open - 1);
+    return 0;
   }
 
   openDirectory(node: number): Outcome {

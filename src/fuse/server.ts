@@ -25,6 +25,8 @@ export interface FuseStatus {
   readonly dir: string;
   /** False once somebody else has unmounted it. */
   readonly mounted: boolean;
+  /** Times that files of it are open. */
+  readonly openFiles: number;
   /** Since it was mounted. */
   readonly requests: number;
   readonly requestsInFlight: number;
@@ -87,12 +89,18 @@ export class FuseServer {
     this.#log.info('the volumes are files', { dir: point.path });
   }
 
+  /** How often the file is open. */
+  openFiles(name: string): number {
+    return this.#mounted ? (this.#session?.openFiles(name) ?? 0) : 0;
+  }
+
   /** Null before it is mounted. */
   status(): FuseStatus | null {
     if (this.#point === undefined) return null;
     return {
       dir: this.#point.path,
       mounted: this.#mounted,
+      openFiles: this.#options.files.list().reduce((sum, { name }) => sum + this.openFiles(name), 0),
       requests: this.#session?.requests ?? 0,
       requestsInFlight: this.#session?.inFlight ?? 0,
       bytesInFlight: this.#session?.bytesInFlight ?? 0,

@@ -98,6 +98,11 @@ export class Session {
     return this.#fileRequests.bytesInFlight;
   }
 
+  /** How often the file is open. */
+  openFiles(name: string): number {
+    return this.#directory.openFiles(name);
+  }
+
   /** True while no further request should be fed. */
   get full(): boolean {
     return this.#fileRequests.full;
@@ -195,6 +200,7 @@ export class Session {
       case Opcode.STATFS:
         return directory.totals();
       case Opcode.RELEASE:
+        return directory.release(node);
       case Opcode.RELEASEDIR:
       case Opcode.FSYNCDIR:
       case Opcode.DESTROY:

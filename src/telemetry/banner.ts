@@ -1,4 +1,5 @@
 /** What `serve` says once clients can attach: what is served where, and how to attach to it. */
+import { join } from 'node:path';
 import { approximateSize, formatSize } from '../lib/units.ts';
 import { escapeControls } from './log-format.ts';
 import type { Logger } from './logger.ts';
@@ -29,6 +30,8 @@ export interface ServedAppliance {
   /** Path of the unix socket, or null. */
   readonly socket: string | null;
   readonly tls: { readonly mode: ServedTls; readonly socketMode: ServedTls };
+  /** The directory with a file for each volume, or null. */
+  readonly fuseDir: string | null;
   readonly volumes: readonly ServedVolume[];
 }
 
@@ -40,6 +43,7 @@ export function announceReady(log: Logger, appliance: ServedAppliance): void {
     node: appliance.nodeVersion,
     pid: process.pid,
     nbd: listenNames(appliance),
+    fuse: appliance.fuseDir,
     tls: appliance.tls.mode,
     volumes: appliance.volumes,
   });
@@ -55,6 +59,10 @@ export function readyText(appliance: ServedAppliance): string {
   }
   lines.push('', '  clients attach to');
   for (const uri of nbdUris(appliance)) lines.push(`    ${uri}`);
+  if (appliance.fuseDir !== null) {
+    lines.push('', '  files');
+    for (const { name } of appliance.volumes) lines.push(`    ${join(appliance.fuseDir, name)}`);
+  }
   lines.push(...attachHints(appliance), '');
   return lines.map(escapeControls).join('\n');
 }

@@ -1,7 +1,13 @@
 /** The status as people read it. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { ApplianceStatus, ConnectionStatus, TlsStatus, VolumeStatus } from '../../../src/cli/actions.ts';
+import type {
+  ApplianceStatus,
+  ConnectionStatus,
+  FuseStatus,
+  TlsStatus,
+  VolumeStatus,
+} from '../../../src/cli/actions.ts';
 import { statusText } from '../../../src/cli/status-text.ts';
 import { FakeHost, runCommand } from './fake-host.ts';
 
@@ -57,6 +63,7 @@ const STATUS: ApplianceStatus = {
   pid: 42,
   uptimeMs: 11_520_000,
   nbd: ['127.0.0.1:10809', 'unix:/run/nbd.sock'],
+  fuse: null,
   tls: null,
   connections: [CLIENT],
   store: { description: 's3://bucket', health: 'ok', error: null, metrics: {} },
@@ -125,6 +132,20 @@ CLIENT       WHO  TLS  VOLUME  ATTACHED  REQUESTS NOW  BYTES NOW  READ   WRITTEN
     assert.ok(text.includes('media, closing'), text);
     const failed = statusText({ ...STATUS, tls: { ...TLS, error: '/etc/x: no such\nfile' } });
     assert.ok(failed.includes('NEW FILES NOT IN USE: /etc/x: no such\\nfile'), failed);
+  });
+
+  it('tells where the volumes are files, and how that is going', () => {
+    const fuse = { dir: '/srv/disks', mounted: true, openFiles: 0, requests: 9, requestsInFlight: 0 };
+    const line = (status: FuseStatus): string | undefined =>
+      statusText({ ...STATUS, fuse: status })
+        .split('\n')
+        .find((one) => one.startsWith('files in'));
+    assert.equal(line(fuse), 'files in    /srv/disks');
+    assert.equal(
+      line({ ...fuse, openFiles: 2, requestsInFlight: 3 }),
+      'files in    /srv/disks (open 2 times, 3 requests now)',
+    );
+    assert.equal(line({ ...fuse, mounted: false }), 'files in    /srv/disks (UNMOUNTED by somebody else)');
   });
 
   it('tells what the bucket says where nothing runs', () => {

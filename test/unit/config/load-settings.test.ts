@@ -273,7 +273,7 @@ describe('errors', () => {
   it('are told all at once, each with its path, value, expectation and source', () => {
     const config = file(
       'bad.json5',
-      '{\n  log: {\n    level: "loud",\n  },\n  fuse: { dir: "x" },\n  store: { regoin: 1, concurrency: 0 },\n}',
+      '{\n  log: {\n    level: "loud",\n  },\n  fuss: { dir: "x" },\n  store: { regoin: 1, concurrency: 0 },\n}',
     );
     const found = problems({
       files: [config, 'missing.json5'],
@@ -285,7 +285,7 @@ describe('errors', () => {
       '--set',
       'BUCKETDISK_STOR_URL',
       'cache.size',
-      'fuse',
+      'fuss',
       'log.level',
       'missing.json5',
       'schedule.flush',
@@ -369,7 +369,13 @@ describe('errors', () => {
     for (const address of ['10809', ':10809', '127.0.0.1', 'a:70000', '::1:5', '[::1]']) {
       assert.match(problem(`nbd.listen=${address}`).message, /expected an address and a port/, address);
     }
-    assert.match(problem('nbd.listen=[]').message, /nothing to listen on/);
+    assert.match(problem('nbd.listen=[]').message, /nothing to serve on/);
+    assert.equal(load({ set: ['nbd.listen=[]', 'fuse.dir=disks'] }).settings.fuse.dir, join(dir, 'disks'));
+    assert.equal(load().settings.fuse.dir, null);
+    for (const fuseDir of ['data/cache', 'data', '/']) {
+      assert.match(problem(`fuse.dir=${fuseDir}`).message, /would be hidden by it/, fuseDir);
+    }
+    assert.equal(load({ set: ['fuse.dir=data/cache-2'] }).settings.fuse.dir, join(dir, 'data/cache-2'));
     assert.match(problem(`nbd.socket=${'x'.repeat(120)}`).message, /too long for a unix socket/);
     assert.match(problem('store.endpoint=http://user:pw@host').message, /without credentials/);
     const { settings } = load({

@@ -14,6 +14,7 @@ const APPLIANCE: ServedAppliance = {
   ],
   socket: '/run/a b.sock',
   tls: { mode: 'off', socketMode: 'off' },
+  fuseDir: null,
   volumes: [
     {
       name: 'media',
@@ -71,6 +72,12 @@ describe('banner', () => {
     ]) {
       assert.ok(text.includes(expected), expected);
     }
+  });
+
+  it('tells where the volumes are files', async () => {
+    const text = readyText({ ...APPLIANCE, fuseDir: '/srv/disks' });
+    assert.ok(text.includes('\n  files\n    /srv/disks/media\n'), text);
+    assert.equal(JSON.parse(await announced('json')).fuse, null);
   });
 
   it('gives hints for the unix socket where there is no other address', () => {

@@ -1,0 +1,33 @@
+/** The FUSE server of an appliance, where its settings ask for one. */
+import type { FuseStatus } from './cli/actions.ts';
+import type { FuseFile } from './fuse/files.ts';
+import { FuseServer } from './fuse/server.ts';
+import type { Clock } from './lib/clock.ts';
+import type { Log } from './lib/log.ts';
+
+export interface FuseServiceOptions {
+  /** `fuse.dir`; null for none. */
+  readonly dir: string | null;
+  /** The volumes that are served at the moment. */
+  readonly files: () => readonly FuseFile[];
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export function fuseServerFor({ dir, files, clock, log }: FuseServiceOptions): FuseServer | null {
+  if (dir === null) return null;
+  return new FuseServer({
+    files: { list: files, find: (name) => files().find((file) => file.name === name) },
+    owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+    clock,
+    log,
+  });
+}
+
+/** As status tells it: null where the volumes are no files, or not yet. */
+export function fuseStatus(server: FuseServer | null): FuseStatus | null {
+  const status = server?.status() ?? null;
+  if (status === null) return null;
+  const { dir, mounted, openFiles, requests, requestsInFlight } = status;
+  return { dir, mounted, openFiles, requests, requestsInFlight };
+}
