@@ -1,6 +1,6 @@
 /**
  * What was answered is there: the real process on buckets that misbehave, killed, stopped, frozen and cut off in the middle
- * of work, against a model of every sector. DURABILITY_ROUNDS makes it longer, DURABILITY_SEED repeats a run.
+ * of work, against a model of every sector; without a cache. DURABILITY_ROUNDS makes it longer, DURABILITY_SEED repeats a run.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -96,7 +96,7 @@ class Rig {
   get config(): Section {
     const { diskBytes, blockBytes, volume = {} } = this.variant;
     const disk = { size: `${diskBytes / KIB}KiB`, blockSize: `${blockBytes / KIB}KiB`, ...volume };
-    return { store: this.store, volumes: { disk }, log: { level: 'info' }, ...this.settings };
+    return { store: this.store, cache: { size: '0' }, volumes: { disk }, log: { level: 'info' }, ...this.settings };
   }
 
   start(): Promise<Appliance> {

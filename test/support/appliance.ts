@@ -34,7 +34,7 @@ export async function startAppliance(options: ApplianceOptions): Promise<Applian
   const section = (name: string): Section => (config[name] ?? {}) as Section;
   const complete = {
     ...config,
-    cache: { dir: join(dir, 'cache'), ...section('cache') },
+    cache: { dir: join(dir, 'cache'), size: '64MiB', logSize: '32MiB', ...section('cache') },
     nbd: { listen: ['127.0.0.1:0'], socket: join(dir, 'nbd.sock'), ...section('nbd') },
     log: { level: 'debug', format: 'json', ...section('log') },
   };

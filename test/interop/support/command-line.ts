@@ -37,7 +37,7 @@ export class CommandLine {
     const configFile = join(this.#dir, 'command.json5');
     const complete = {
       ...this.#config,
-      cache: { dir: join(this.#dir, 'cache'), ...section(this.#config, 'cache') },
+      cache: { dir: join(this.#dir, 'cache'), size: '64MiB', logSize: '32MiB', ...section(this.#config, 'cache') },
       nbd: { listen: ['127.0.0.1:0'], ...section(this.#config, 'nbd') },
     };
     await writeFile(configFile, JSON.stringify(complete));
