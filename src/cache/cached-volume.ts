@@ -194,6 +194,12 @@ export class CachedVolume {
     return Buffer.isBuffer(bytes) ? bytes : this.#track(bytes);
   }
 
+  /** See BlockDevice. */
+  readInto(target: Buffer, offset: number): boolean {
+    this.#check(offset, target.length, 'INVALID');
+    return !this.#intake.overlaps(offset, offset + target.length) && this.#reader.readInto(target, offset);
+  }
+
   write(offset: number, data: Buffer, { fua }: { readonly fua: boolean }): void | Promise<void> {
     this.#check(offset, data.length, 'NO_SPACE');
     const at = this.#intake.isOpen ? this.#writeFrom(offset, data, 0) : 0;

@@ -130,7 +130,7 @@ export class Connection implements SocketReader {
     const { limits } = shared;
     this.#shortReceiveBuffer = shared.receiveBuffer.subarray(0, SHORT_RECEIVE_BYTES);
     this.#budget = new InFlightBudget(shared.budget, limits.inFlightBytesPerConnectionMax, () => this.#admitted());
-    this.#replies = new ReplyQueue(shared.slabs);
+    this.#replies = new ReplyQueue(shared.slabs, (lent) => shared.payloads.give(lent));
     this.#session = new Session({
       exports: shared.exports,
       contexts: shared.contexts,

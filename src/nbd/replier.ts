@@ -62,20 +62,21 @@ export class Replier {
     this.#queue.append(message);
   }
 
-  /** Success of a READ. One chunk whatever the length, so DF holds always. */
-  data(to: ReplyTarget, data: Buffer): void {
+  /** Success of a READ. One chunk whatever the length, so DF holds always. `isLent`: see ReplyQueue.append. */
+  data(to: ReplyTarget, data: Buffer, isLent = false): void {
     if (this.#simple) {
       this.#simpleReply(to, NbdErrno.NONE);
-      this.#queue.append(data);
+      this.#queue.append(data, isLent);
     } else if (data.length === 0) {
       this.#chunk(to, Chunk.NONE, 0, 0, true);
     } else if (data.length >= HOLE_BYTES_MIN && isAllZero(data)) {
       const at = this.#chunk(to, Chunk.OFFSET_HOLE, HOLE_BYTES, 0, true);
       encodeHole(this.#queue.slab, at, to, data.length);
+      if (isLent) this.#queue.giveBack(data);
     } else {
       const at = this.#chunk(to, Chunk.OFFSET_DATA, DATA_HEAD_BYTES, data.length, true);
       encodeDataHead(this.#queue.slab, at, to);
-      this.#queue.append(data);
+      this.#queue.append(data, isLent);
     }
   }
 

@@ -5,7 +5,7 @@
 
 export const SLAB_BYTES = 128 * 1024;
 /** Up to this length copying a payload is cheaper than one more piece to a write. */
-const COPIED_PAYLOAD_BYTES_MAX = 16 * 1024;
+export const COPIED_PAYLOAD_BYTES_MAX = 16 * 1024;
 
 /** Slabs for all connections of a server. */
 export class SlabPool {
@@ -32,12 +32,15 @@ interface Part {
   data: Buffer;
   /** Goes back to the pool once this part has been written. */
   slab: Buffer | undefined;
+  /** Given back once this part has been written. */
+  lent: Buffer | undefined;
   /** In-flight bytes whose replies have been written once this part has. */
   heldBytes: number;
 }
 
 export class ReplyQueue {
   readonly #pool: SlabPool;
+  readonly #giveBack: (lent: Buffer) => void;
   #slab = NO_SLAB;
   /** The open part is the slab's bytes from `#start` to `#end`. */
   #start = 0;
@@ -49,8 +52,10 @@ export class ReplyQueue {
   #batchBytes = 0;
   #queuedBytes = 0;
 
-  constructor(pool: SlabPool) {
+  /** `giveBack` gets what was lent, as soon as nobody looks at it any more. */
+  constructor(pool: SlabPool, giveBack: (lent: Buffer) => void = () => {}) {
     this.#pool = pool;
+    this.#giveBack = giveBack;
   }
 
   /** Bytes not known to be written: waiting, and in the write under way. */
@@ -80,17 +85,23 @@ export class ReplyQueue {
     return at;
   }
 
-  /** Adds `data` to the stream. It must not change until it has been written. */
-  append(data: Buffer): void {
+  /** Adds `data` to the stream. It must not change until it has been written. `isLent`: whoever lent it gets it back then. */
+  append(data: Buffer, isLent = false): void {
     if (data.length === 0) return;
     if (data.length <= COPIED_PAYLOAD_BYTES_MAX) {
       const at = this.reserve(data.length);
       this.#slab.set(data, at);
+      if (isLent) this.#giveBack(data);
       return;
     }
     this.#closePart();
-    this.#parts.push({ data, slab: undefined, heldBytes: 0 });
+    this.#parts.push({ data, slab: undefined, lent: isLent ? data : undefined, heldBytes: 0 });
     this.#queuedBytes += data.length;
+  }
+
+  /** What was lent turned out not to be needed. */
+  giveBack(lent: Buffer): void {
+    this.#giveBack(lent);
   }
 
   /** `written` will count these `bytes` once all that has been added so far has been written. */
@@ -133,6 +144,7 @@ export class ReplyQueue {
     for (const part of this.#batch) {
       heldBytes += part.heldBytes;
       if (part.slab !== undefined) this.#pool.give(part.slab);
+      if (part.lent !== undefined) this.#giveBack(part.lent);
     }
     this.#queuedBytes -= this.#batchBytes;
     this.#batch = [];
@@ -140,7 +152,7 @@ export class ReplyQueue {
     return heldBytes;
   }
 
-  /** Forgets everything and returns all bytes held. Slabs are not used again, as the system may still read them. */
+  /** Forgets everything and returns all bytes held. Slabs and what was lent are not used again, as the system may still read them. */
   discard(): number {
     let heldBytes = this.#openHeldBytes;
     for (const part of [...this.#batch, ...this.#parts]) heldBytes += part.heldBytes;
@@ -156,7 +168,7 @@ export class ReplyQueue {
   #closePart(): void {
     if (this.#end === this.#start) return;
     const data = this.#slab.subarray(this.#start, this.#end);
-    this.#parts.push({ data, slab: undefined, heldBytes: this.#openHeldBytes });
+    this.#parts.push({ data, slab: undefined, lent: undefined, heldBytes: this.#openHeldBytes });
     this.#start = this.#end;
     this.#openHeldBytes = 0;
   }

@@ -12,7 +12,7 @@ import type { InFlightBudget } from './in-flight-budget.ts';
 import type { MetaContext } from './meta-context.ts';
 import type { PayloadPool } from './payload-pool.ts';
 import { DESCRIPTORS_MAX, Replier } from './replier.ts';
-import type { ReplyQueue } from './reply-queue.ts';
+import { COPIED_PAYLOAD_BYTES_MAX, type ReplyQueue } from './reply-queue.ts';
 import type { RequestHeader } from './wire.ts';
 
 export interface RequestRunnerOptions {
@@ -46,6 +46,8 @@ export class RequestRunner {
   readonly #replier: Replier;
   readonly #budget: InFlightBudget;
   readonly #payloads: PayloadPool;
+  /** Read into, and copied from at once. */
+  readonly #small = Buffer.allocUnsafeSlow(COPIED_PAYLOAD_BYTES_MAX);
   readonly #onProgress: () => void;
   readonly #log: Log;
   readonly #abort = new AbortController();
@@ -135,6 +137,7 @@ export class RequestRunner {
     }
     let data: Buffer | Promise<Buffer>;
     try {
+      if (this.#device.readInto !== undefined && this.#readAtHand(request)) return;
       data = this.#device.read(offset, length, this.#abort.signal);
     } catch (error) {
       this.#readFailed(request, error);
@@ -149,6 +152,20 @@ export class RequestRunner {
       Promise.resolve(data).then((bytes) => this.#readDone(kept, bytes)),
       (error) => this.#readFailed(kept, error),
     );
+  }
+
+  /** Answers a read from memory that is used again and again, where the device has all of it at hand. */
+  #readAtHand(request: RequestHeader): boolean {
+    const { offset, length } = request;
+    const isSmall = length <= COPIED_PAYLOAD_BYTES_MAX;
+    const target = isSmall ? this.#small.subarray(0, length) : this.#payloads.take(length);
+    if (this.#device.readInto?.(target, offset) !== true) {
+      if (!isSmall) this.#payloads.give(target);
+      return false;
+    }
+    this.#replier.data(request, target, !isSmall);
+    this.#replies.hold(length);
+    return true;
   }
 
   #readDone(request: RequestHeader, data: Buffer): void {

@@ -47,6 +47,12 @@ export interface BlockDevice {
   /** The bytes; the buffer is the caller's to keep until it has been sent, and is not to be written to. */
   read(offset: number, length: number, signal?: AbortSignal): Buffer | Promise<Buffer>;
 
+  /**
+   * As `read` of as many bytes as `target` has, into it, where all of them are at hand: true. False where they are not, with
+   * anything in `target`: then `read` is to be asked. Left out by devices that never have them at hand.
+   */
+  readInto?(target: Buffer, offset: number): boolean;
+
   /** Takes `data` until it settles; the caller must not change it before that. */
   write(offset: number, data: Buffer, options: WriteOptions): void | Promise<void>;
 

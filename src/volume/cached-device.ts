@@ -29,6 +29,10 @@ export class CachedDevice implements BlockDevice {
     return this.#volume.read(offset, length);
   }
 
+  readInto(target: Buffer, offset: number): boolean {
+    return this.#volume.readInto(target, offset);
+  }
+
   write(offset: number, data: Buffer, options: WriteOptions): void | Promise<void> {
     return this.#volume.write(offset, data, options);
   }

@@ -59,6 +59,17 @@ export class Reader {
     return this.#fill(first, bytes, missing).then(() => bytes.subarray(skip, skip + length));
   }
 
+  /** Fills `target` from `offset` on where all of it is here, and is whole pages. */
+  readInto(target: Buffer, offset: number): boolean {
+    if (offset % PAGE_BYTES !== 0 || target.length % PAGE_BYTES !== 0) return false;
+    const first = pageOf(offset);
+    const end = first + target.length / PAGE_BYTES;
+    const sequential = this.#readAhead.note(first, end);
+    if (this.#gather(first, end, target, !sequential) !== null) return false;
+    if (sequential) this.#continueStream(end);
+    return true;
+  }
+
   /** Copies what is here of pages [first, end) into `bytes`, and returns what is not; null where everything is. */
   #gather(first: number, end: number, bytes: Buffer, counts: boolean): MissingPages | null {
     const store = this.#store;

@@ -47,7 +47,7 @@ class Lane {
     this.#budget = new InFlightBudget(shared.budget, bytesMax, () => {
       this.#session.admitted();
     });
-    this.#replies = new ReplyQueue(shared.slabs);
+    this.#replies = new ReplyQueue(shared.slabs, (lent) => shared.payloads.give(lent));
     this.#session = new Session({
       exports: tableOf({ name: EXPORT_NAME, description: 'text', device: this.#device }),
       limits: { inFlightRequestsMax: random.int(1, 8), unsentBytesMax: [0, 100, 10_000, 1e6][random.int(0, 3)] ?? 0 },
