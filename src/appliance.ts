@@ -279,8 +279,7 @@ export class Appliance {
   /** Uploads everything the volume has; answers early, with what is left, where that takes long. */
   async #flush({ name }: Parameters<ControlHandler>[0]): Promise<object> {
     if (typeof name !== 'string') throw new StorageError('INVALID', 'a flush needs a name');
-    const { device, cached } = this.#openVolumeOf(name);
-    await device.flush();
+    const { cached } = this.#openVolumeOf(name);
     if (cached === null) return { name, dirtyBytes: 0, uploadError: null };
     const patience = AbortSignal.any([AbortSignal.timeout(CONTROL_PATIENCE_MS), this.#stopping.signal]);
     await cached.uploadAll(patience).catch((error: unknown) => {

@@ -281,7 +281,13 @@ export class CachedVolume {
     } catch (error) {
       this.#options.log.warn('the cache could not be closed in order', { error: describeError(error) });
     }
-    await this.#writeLog.close();
+    try {
+      await this.#writeLog.close();
+    } catch (error) {
+      const message = 'the write log could not be closed in order: what was not flushed may be lost';
+      this.#options.log.error(message, { error: describeError(error) });
+      return false;
+    }
     return uploaded;
   }
 

@@ -32,6 +32,7 @@ import type { VolumeOptions } from './volume-options.ts';
 import { formatRecord } from './volume-record.ts';
 import { WriteThroughDevice } from './write-through-device.ts';
 
+const EAGER_UPLOAD_BYTES = 8 * 1024 * 1024;
 /** Before a lease was released its token was removed, and others could write: no longer before than this. */
 const RELEASE_MARGIN_MS = 60_000;
 
@@ -240,6 +241,7 @@ async function assemble(
           layout,
           volumeId: record.volumeId,
           durability: volume.durability,
+          triggers: volume.durability === 's3' ? eager(cache.triggers) : cache.triggers,
           lost: () => fence.lost,
           clock,
           log,
@@ -247,6 +249,11 @@ async function assemble(
   const device =
     cached === null ? new WriteThroughDevice({ layout, fence, readOnly: volume.readOnly }) : new CachedDevice(cached);
   return new Volume({ options: volume, record, layout, device, cached, hold, store });
+}
+
+/** Somebody will wait for the bucket at the next flush: what can be sent before need not be waited for. */
+function eager(triggers: UploadTriggers): UploadTriggers {
+  return { ...triggers, dirtyBytesMax: Math.min(triggers.dirtyBytesMax, EAGER_UPLOAD_BYTES) };
 }
 
 /** A cache, and the claim under which it will be used. */

@@ -102,6 +102,7 @@ describe('a filesystem on a volume in S3', () => {
       const made = await mountVolume(t, first.uris('disk').unix, type, { make: true, mkfs, directIo: true });
       await copyInto(made.dir);
       await made.unmount();
+      await first.flush('disk');
       assert.equal((await first.stop()).code, 0);
 
       const second = await start(first.dir);
@@ -109,11 +110,13 @@ describe('a filesystem on a volume in S3', () => {
       const mounted = await mountVolume(t, second.uris('disk').unix, type, { mount: ['noatime'] });
       await readAhead(mounted);
       assert.deepEqual(await describeTree(join(mounted.dir, 'tree')), sourceTree);
+      await second.flush('disk');
       const before = await countBlocks();
       await rm(join(mounted.dir, 'tree', 'large'), { recursive: true });
       await runCommand('sync', ['-f', mounted.dir], { timeoutMs: COPY_TIMEOUT_MS });
       await runCommand(toolPath('fstrim'), ['-v', mounted.dir], { timeoutMs: COPY_TIMEOUT_MS });
       await mounted.unmount();
+      await second.flush('disk');
       const freed = before - (await countBlocks());
       // Those at the ends of a file are shared with others.
       const expected = LARGE_FILES * (LARGE_BYTES / BLOCK_BYTES - 2);

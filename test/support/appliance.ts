@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { askAppliance } from '../../src/admin/control-client.ts';
 import type { Lifetime } from './cleanup.ts';
 import { type CommandResult, type RunningProcess, startProcess } from './run-command.ts';
 import { tempDir } from './temp.ts';
@@ -102,6 +103,14 @@ export class Appliance {
     const name = encodeURIComponent(exportName);
     const { host, port } = this.tcp;
     return { tcp: `nbd://${host}:${port}/${name}`, unix: `nbd+unix:///${name}?socket=${this.socket}` };
+  }
+
+  /** Has everything that was written to the volume uploaded, and waits until it is. */
+  async flush(name: string, signal = AbortSignal.timeout(60_000)): Promise<void> {
+    for (;;) {
+      const answer = await askAppliance(join(this.dir, 'cache', 'control.sock'), 'POST', '/v1/flush', { name }, signal);
+      if ((answer as { dirtyBytes: number } | null)?.dirtyBytes === 0) return;
+    }
   }
 
   /** Asks it to stop and waits for it; `timeoutMs` later it is killed. */
