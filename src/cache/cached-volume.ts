@@ -43,13 +43,17 @@ export interface CachedVolumeOptions {
    * Where they are not trusted: resolves with how to tell whether a range of bytes is in the bucket as it was when the cache was
    * last used. Null: that cannot be found out, and they are forgotten.
    */
-  readonly unchanged?: Promise<(offset: number, length: number) => boolean> | null;
+  readonly unchanged: Promise<(offset: number, length: number) => boolean> | null;
+  /** Called once no page is cached any more that is not trusted, and none will be after a crash. */
+  readonly onTrusted: () => Promise<void>;
   readonly durability: Durability;
   readonly logSizeBytes: number;
   readonly cacheSizeBytes: number;
   readonly triggers: UploadTriggers;
   /** Why the volume is another writer's now, or null. */
   readonly lost: () => StorageError | null;
+  /** Resolves once it is sure that the volume was ours until now; undefined: it is. Rejects where it is lost. */
+  readonly ours: () => Promise<void> | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -99,7 +103,7 @@ export class CachedVolume {
       parts.damaged,
       (page, target) => this.#clean.read(page, page + 1, target) === 1,
     );
-    this.#fetcher = new Fetcher({ layout, sink: parts.cache });
+    this.#fetcher = new Fetcher({ layout, sink: parts.cache, ours: options.ours });
     const { lost } = options;
     this.#reader = new Reader({ store: this.#store, clean: this.#clean, fetcher: this.#fetcher, layout, lost });
     this.#intake = new Intake({
@@ -153,7 +157,7 @@ export class CachedVolume {
       const { cacheSizeBytes: sizeBytes } = options;
       const cache = await ReadCache.open({ disk, directory, sizeBytes, identity: volumeId, clock, log });
       volume = new CachedVolume(options, { writeLog, damaged, cache });
-      if (!options.trusted) volume.#verifyClean(options.unchanged ?? null);
+      if (!options.trusted) volume.#suspectClean(options.unchanged);
       volume.#store.replay(layout.sizeBytes / PAGE_BYTES, damagedParts);
       volume.#tellReplay();
       volume.#uploader.start();
@@ -239,6 +243,7 @@ export class CachedVolume {
     for (let at = offset; at < end && runs.list.length <= countMax; ) {
       at = overlayExtents(runs, await this.#layout.extents(at, end - at, countMax), dirty, this.#clean, at);
     }
+    await this.#options.ours();
     return runs.list.slice(0, countMax);
   }
 
@@ -396,23 +401,27 @@ export class CachedVolume {
   }
 
   /** Until it is known which of them are still right, no cached page is used. */
-  #verifyClean(unchanged: Promise<(offset: number, length: number) => boolean> | null): void {
-    if (unchanged === null) {
-      this.#cache.clear();
-      return;
-    }
+  #suspectClean(unchanged: CachedVolumeOptions['unchanged']): void {
     this.#clean.suspended = true;
-    const retain = (isUnchanged: (offset: number, length: number) => boolean): void => {
-      if (this.#closed) return;
-      this.#cache.retain((first, end) => isUnchanged(first * PAGE_BYTES, (end - first) * PAGE_BYTES));
-      this.#clean.suspended = false;
-    };
-    unchanged.then(retain, (error: unknown) => {
-      this.#options.log.warn('cannot tell whether the cached pages are still those of the bucket: they are forgotten', {
+    const trusting = this.#retainUnchanged(unchanged).catch((error: unknown) => {
+      this.#options.log.warn('the cached pages cannot be used until the next start', { error: describeError(error) });
+    });
+    void this.#track(trusting);
+  }
+
+  async #retainUnchanged(unchanged: CachedVolumeOptions['unchanged']): Promise<void> {
+    const { log, onTrusted } = this.#options;
+    const isUnchanged = await unchanged?.catch((error: unknown) => {
+      log.warn('cannot tell whether the cached pages are still those of the bucket: they are forgotten', {
         error: describeError(error),
       });
-      retain(() => false);
+      return null;
     });
+    if (this.#closed) return;
+    this.#cache.retain((first, end) => isUnchanged?.(first * PAGE_BYTES, (end - first) * PAGE_BYTES) ?? false);
+    await this.#cache.checkpoint();
+    await onTrusted();
+    this.#clean.suspended = false;
   }
 
   #tellReplay(): void {

@@ -15,10 +15,13 @@ const LINKS_MAX = 64;
 export interface CacheContinuity {
   /** No other appliance has held the volume since the cache was last used. */
   readonly continuous: boolean;
-  /** And nobody else can have written it: its claims stood all the time. */
-  readonly trusted: boolean;
-  /** Otherwise: blocks that have not changed since then, by the store's clock, are as the cache has them. Null: not known. */
-  readonly usedUntil: Date | null;
+  /**
+   * Somebody else may have written it since then, by the store's clock: only what has not changed since is as the cache has it.
+   * Null: nobody can have, as its claims stood all the time.
+   */
+  readonly suspectSince: Date | null;
+  /** To be called once nothing in the cache is suspect any more, for good. */
+  readonly onTrusted: () => Promise<void>;
 }
 
 /** One of our claims, and the holder of the lease that it was to follow. */
@@ -35,6 +38,11 @@ interface Owner {
   readonly links: readonly Link[];
   /** The values of our tokens. */
   readonly tokens: readonly string[];
+  /**
+   * Cached pages are to be believed only where the bucket has not changed since then, ISO 8601 by the store's clock; null: all of
+   * them are to be believed.
+   */
+  readonly suspectSince: string | null;
 }
 
 export class CacheHome {
@@ -88,9 +96,21 @@ export class CacheHome {
     await this.#write({ ...owner, links: [link, ...owner.links].slice(0, LINKS_MAX), tokens });
   }
 
+  /** Since when cached pages may be out of date, or null: see Owner. */
+  get suspectSince(): Date | null {
+    const since = this.#owner?.suspectSince ?? null;
+    return since === null ? null : new Date(since);
+  }
+
   /** The claim that stands. */
-  async settleClaim(volumeId: string, holder: string | null, token: string): Promise<void> {
-    await this.#write({ volumeId, holder, links: [], tokens: [token] });
+  async settleClaim(volumeId: string, holder: string | null, token: string, suspectSince: Date | null): Promise<void> {
+    const since = suspectSince === null ? null : suspectSince.toISOString();
+    await this.#write({ volumeId, holder, links: [], tokens: [token], suspectSince: since });
+  }
+
+  /** No cached page is out of date any more. */
+  async noteTrusted(): Promise<void> {
+    if (this.#owner !== null) await this.#write({ ...this.#owner, suspectSince: null });
   }
 
   /** Removes the cache of another volume. CONFLICT where it has writes that are in no bucket. */
@@ -145,16 +165,17 @@ function readOwner(disk: Disk, path: string): Owner | null {
   if (value.format !== FORMAT || value.version !== VERSION) {
     throw new StorageError('UNSUPPORTED', `${path} is of another version of bucketdisk: use that one`);
   }
-  const { volumeId, holder, links, tokens } = value;
+  const { volumeId, holder, links, tokens, suspectSince } = value;
   const sound =
     typeof volumeId === 'string' &&
     (holder === null || typeof holder === 'string') &&
     Array.isArray(links) &&
     links.every(isLink) &&
     Array.isArray(tokens) &&
-    tokens.every((token) => typeof token === 'string');
+    tokens.every((token) => typeof token === 'string') &&
+    (suspectSince === null || (typeof suspectSince === 'string' && !Number.isNaN(Date.parse(suspectSince))));
   if (!sound) throw new StorageError('CORRUPT', `cannot tell whose cache this is: ${path} is damaged`);
-  return { volumeId, holder, links, tokens };
+  return { volumeId, holder, links, tokens, suspectSince };
 }
 
 function isLink(value: unknown): value is Link {

@@ -226,8 +226,8 @@ async function assemble(
     log,
   });
   // Somebody may have written it between two of our claims, and removed his mark as we did: s3backer does.
-  const usedUntil = continuity !== null && !continuity.trusted && volume.survey ? continuity.usedUntil : null;
-  const unchanged = usedUntil === null ? null : layout.unchangedSince(usedUntil);
+  const suspectSince = continuity?.suspectSince ?? null;
+  const unchanged = suspectSince === null || !volume.survey ? null : layout.unchangedSince(suspectSince);
   unchanged?.catch(() => {});
   // A new volume is empty: the survey costs one listing of nothing. Its failure is logged, and costs only requests.
   if (volume.survey || origin === 'new') layout.survey().catch(() => {});
@@ -236,13 +236,16 @@ async function assemble(
       ? null
       : await CachedVolume.open({
           ...cache,
-          ...continuity,
+          continuous: continuity.continuous,
+          trusted: suspectSince === null,
           unchanged,
+          onTrusted: continuity.onTrusted,
           layout,
           volumeId: record.volumeId,
           durability: volume.durability,
           triggers: volume.durability === 's3' ? eager(cache.triggers) : cache.triggers,
           lost: () => fence.lost,
+          ours: () => (fence.valid ? undefined : fence.permitted()),
           clock,
           log,
         });
@@ -313,11 +316,16 @@ async function settleCache(
 ): Promise<CacheContinuity> {
   // Whoever came between the look and the claim has made the cache stale after all.
   const continuous = !continues || lease === null || lease.former?.holder === after;
-  const tokenStood = home.hasToken(token.former);
-  if (continuous) await home.settleClaim(identity.record.volumeId, lease === null ? null : holder, tokenValue);
-  const releasedAt = lease?.former?.changedAt;
-  const usedUntil = releasedAt === undefined ? null : new Date(releasedAt.getTime() - RELEASE_MARGIN_MS);
-  return { continuous, trusted: !continues || tokenStood, usedUntil };
+  let { suspectSince } = home;
+  if (continues && suspectSince === null && !home.hasToken(token.former)) {
+    const releasedAt = lease?.former?.changedAt;
+    // Without a date nothing is old enough.
+    suspectSince = new Date(releasedAt === undefined ? 0 : releasedAt.getTime() - RELEASE_MARGIN_MS);
+  }
+  if (continuous) {
+    await home.settleClaim(identity.record.volumeId, lease === null ? null : holder, tokenValue, suspectSince);
+  }
+  return { continuous, suspectSince, onTrusted: () => home.noteTrusted() };
 }
 
 function refuseExisting(volume: VolumeOptions, { record, sampleBlock }: Inspection): void {

@@ -32,6 +32,9 @@ const FILE_BYTES_MIN = 64 * 1024;
 export const LOG_BYTES_MIN = FILE_COUNT_MIN * FILE_BYTES_MIN;
 const DATA_BYTES_MAX = 512 * 1024;
 
+/** A beginning of the log: a record, where it is or will be, and the checksum of the header of the one before it. */
+export type HeadMark = Pick<LogHead, 'number' | 'position' | 'previousChecksum'>;
+
 export interface WriteLogOptions {
   readonly disk: Disk;
   /** The log's own. */
@@ -230,9 +233,18 @@ export class WriteLog {
     this.records.dropBefore(number);
   }
 
-  /** Writes down where the log begins now. */
-  commitHead(): Promise<void> {
-    const written = this.#writingHead.then(() => this.#commitHead());
+  /** Where the log begins at this moment, to be committed once everything else that this depends on is durable. */
+  markHead(): HeadMark {
+    const { first, end } = this.records;
+    if (first < end) {
+      return { number: first, position: this.#firstPosition, previousChecksum: this.records.previousChecksum(first) };
+    }
+    return { number: first, position: this.#appender.position, previousChecksum: this.#previousChecksum };
+  }
+
+  /** Writes down where the log begins, after which the space before that is free. Marks are committed in the order made. */
+  commitHead(mark: HeadMark): Promise<void> {
+    const written = this.#writingHead.then(() => this.#commitHead(mark));
     this.#writingHead = written.catch(() => {});
     return written;
   }
@@ -241,7 +253,10 @@ export class WriteLog {
   async close(): Promise<void> {
     try {
       await this.sync();
-      await this.commitHead();
+      await this.#writingHead;
+      // The same head: what it says of durability is news.
+      const { number, position, previousChecksum } = this.#head;
+      await this.#commitHead({ number, position, previousChecksum });
     } finally {
       this.abandon();
     }
@@ -253,16 +268,9 @@ export class WriteLog {
     this.#headFile.close();
   }
 
-  async #commitHead(): Promise<void> {
-    const { first, end } = this.records;
-    const head: LogHead = {
-      ...this.#head,
-      sequence: this.#head.sequence + 1,
-      number: first,
-      position: first === end ? this.#appender.position : this.#firstPosition,
-      previousChecksum: first === end ? this.#previousChecksum : this.records.previousChecksum(first),
-      durablePosition: this.#appender.durablePosition,
-    };
+  async #commitHead(mark: HeadMark): Promise<void> {
+    const { durablePosition } = this.#appender;
+    const head: LogHead = { ...this.#head, ...mark, sequence: this.#head.sequence + 1, durablePosition };
     await this.#headFile.write(head);
     this.#head = head;
     this.#options.onRoom();

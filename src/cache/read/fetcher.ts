@@ -25,11 +25,14 @@ interface Fetch {
 export interface FetcherOptions {
   readonly layout: Layout;
   readonly sink: PageSink;
+  /** Resolves once it is sure that the volume was ours until now; undefined: it is. */
+  readonly ours: () => Promise<void> | undefined;
 }
 
 export class Fetcher {
   readonly #layout: Layout;
   readonly #sink: PageSink;
+  readonly #ours: () => Promise<void> | undefined;
   readonly #chunkPages: number;
   readonly #pieceChunks: number;
   /** The fetch under way for each chunk. */
@@ -39,9 +42,10 @@ export class Fetcher {
   readonly #keeping = new Set<Promise<void>>();
   readonly #ahead = new Semaphore(AHEAD_PIECES_MAX);
 
-  constructor({ layout, sink }: FetcherOptions) {
+  constructor({ layout, sink, ours }: FetcherOptions) {
     this.#layout = layout;
     this.#sink = sink;
+    this.#ours = ours;
     this.#chunkPages = Math.max(1, layout.fetchBytes / PAGE_BYTES);
     const pieceBytes = Math.max(layout.fetchBytes, Math.min(PIECE_BYTES_MAX, layout.blockSizeBytes));
     this.#pieceChunks = Math.max(1, Math.floor(pieceBytes / (this.#chunkPages * PAGE_BYTES)));
@@ -124,7 +128,7 @@ export class Fetcher {
     const fetch: Fetch = {
       firstChunk: chunk,
       endChunk,
-      bytes: this.#layout.read(offset, length),
+      bytes: this.#read(offset, length),
       superseded: null,
     };
     this.#fetches.add(fetch);
@@ -132,6 +136,13 @@ export class Fetcher {
     const keeping = this.#keep(fetch, kind).finally(() => this.#keeping.delete(keeping));
     this.#keeping.add(keeping);
     return fetch;
+  }
+
+  /** Asked after the reading: bytes that another writer may have changed are neither answered nor kept. */
+  async #read(offset: number, length: number): Promise<Buffer> {
+    const bytes = await this.#layout.read(offset, length);
+    await this.#ours();
+    return bytes;
   }
 
   /** Ends the fetch once its bytes can be had from the cache, so that nobody fetches them again in between. */

@@ -17,8 +17,15 @@ export interface UploadBatch {
   readonly extents: readonly BatchExtent[];
   /** Bytes of data in it. */
   readonly bytes: number;
+  /** The whole pages in it that were written, and not only put there to complete a block. */
+  readonly fresh: readonly FreshPages[];
   /** Pages whose newest bytes are in it, those of zeroed ranges excepted. */
   readonly pages: readonly number[];
+}
+
+export interface FreshPages {
+  readonly firstPage: number;
+  readonly data: Buffer;
 }
 
 /** Pages that are in the bucket as they are here. */
@@ -44,14 +51,15 @@ export async function buildBatch(sources: BatchSources, first: number, end: numb
   const pages = map.pagesIn(0, Number.MAX_SAFE_INTEGER);
   const builder = new ExtentBuilder(sources, map);
   for (let at = 0; at < pages.length; ) at = await builder.addBlock(pages, at);
-  const extents = mergeZeroes(builder.take(), map);
-  return { end, extents, bytes: builder.bytes, pages };
+  const { fresh, bytes } = builder;
+  return { end, extents: mergeZeroes(builder.take(), map), bytes, fresh, pages };
 }
 
 /** Turns dirty pages into extents, block by block. */
 export class ExtentBuilder {
-  #extents: BatchExtent[] = [];
+  fresh: FreshPages[] = [];
   bytes = 0;
+  #extents: BatchExtent[] = [];
   readonly #sources: BatchSources;
   readonly #map: DirtyMap;
   readonly #blockPages: number;
@@ -69,6 +77,7 @@ export class ExtentBuilder {
   take(): BatchExtent[] {
     const extents = this.#extents;
     this.#extents = [];
+    this.fresh = [];
     return extents;
   }
 
@@ -83,7 +92,9 @@ export class ExtentBuilder {
     if (whole !== null) {
       for (const page of ours) await this.#read(page, page + 1, whole, (page - firstPage) * PAGE_BYTES);
       if (!ours.some((page) => this.#damaged(page))) {
-        this.#addData(firstPage * PAGE_BYTES, whole);
+        this.#extents.push({ offset: firstPage * PAGE_BYTES, data: whole });
+        this.bytes += whole.length;
+        this.#addFresh(ours, firstPage, whole);
         return next;
       }
     }
@@ -200,6 +211,21 @@ export class ExtentBuilder {
   #addData(offset: number, data: Buffer): void {
     this.#extents.push({ offset, data });
     this.bytes += data.length;
+    if (offset % PAGE_BYTES === 0 && data.length % PAGE_BYTES === 0) {
+      this.fresh.push({ firstPage: offset / PAGE_BYTES, data });
+    }
+  }
+
+  /** The runs of `pages` in a block that was completed. */
+  #addFresh(pages: readonly number[], blockPage: number, block: Buffer): void {
+    for (let at = 0; at < pages.length; ) {
+      const firstPage = pages[at] as number;
+      let next = at + 1;
+      while (pages[next] === firstPage + next - at) next++;
+      const from = (firstPage - blockPage) * PAGE_BYTES;
+      this.fresh.push({ firstPage, data: block.subarray(from, from + (next - at) * PAGE_BYTES) });
+      at = next;
+    }
   }
 }
 

@@ -71,6 +71,8 @@ export class Uploader {
   #failure: { readonly error: unknown; readonly sinceMs: number } | null = null;
   #fatal: unknown = null;
   #checkpoint: Promise<void> | null = null;
+  /** The last one begun. Never rejects. */
+  #checkpointing: Promise<void> = Promise.resolve();
   #checkpointWanted = false;
   #running: Promise<void> = Promise.resolve();
 
@@ -135,11 +137,19 @@ export class Uploader {
   }
 
   /** Makes the log forget on disk too what has been uploaded. Rejects where that fails; nothing is lost by it. */
-  async checkpoint(): Promise<void> {
+  checkpoint(): Promise<void> {
+    const done = this.#checkpointing.then(() => this.#writeCheckpoint());
+    this.#checkpointing = done.catch(() => {});
+    return done;
+  }
+
+  async #writeCheckpoint(): Promise<void> {
     const { store, clean } = this.#options;
+    // Not further than this: what is uploaded in the meantime is not in the steps that follow.
+    const head = store.log.markHead();
     await store.damaged.save();
     await clean.checkpoint();
-    await store.log.commitHead();
+    await store.log.commitHead(head);
   }
 
   async #run(): Promise<void> {
@@ -252,16 +262,14 @@ export class Uploader {
   /** The batch is in the bucket: its pages are clean from now on. */
   async #settle(batch: UploadBatch): Promise<void> {
     const { store, clean, fetcher } = this.#options;
-    const inserts: Promise<void>[] = [];
     for (const extent of batch.extents) {
       const first = pageOf(extent.offset);
       const end = pageAfter(extentEnd(extent));
       fetcher.supersede(first, end);
       const whole = extent.offset % PAGE_BYTES === 0 && extentEnd(extent) % PAGE_BYTES === 0;
-      if (extent.data !== undefined && whole) inserts.push(clean.insert(first, extent.data, 'written'));
-      else clean.invalidate(first, end);
+      if (extent.data === undefined || !whole) clean.invalidate(first, end);
     }
-    await Promise.all(inserts);
+    await Promise.all(batch.fresh.map(({ firstPage, data }) => clean.insert(firstPage, data, 'written')));
     if (this.#stop.signal.aborted) return;
     store.map.forgetBefore(batch.end, batch.pages);
     store.log.dropBefore(batch.end);
