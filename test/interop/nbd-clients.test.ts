@@ -61,7 +61,7 @@ describe('nbdinfo', () => {
       assert.equal(info.structured, true);
       const [found] = info.exports;
       assert.equal(found['export-size'], COPY_BYTES);
-      assert.deepEqual(found.contexts, ['base:allocation']);
+      assert.deepEqual(found.contexts, ['base:allocation', 'bucketdisk:state']);
       assert.equal(found.is_read_only, false);
       for (const can of ['cache', 'df', 'fast_zero', 'flush', 'fua', 'multi_conn', 'trim', 'zero']) {
         assert.equal(found[`can_${can}`], true, can);

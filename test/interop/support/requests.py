@@ -269,6 +269,52 @@ def large(uri):
     expect(bytes(handle.pread(length, 12345)), data, f"{length} bytes in one request")
 
 
+def extended(uri):
+    """What only extended headers have; libnbd asks for them by itself from 1.18 on."""
+    handle = nbd.NBD()
+    handle.set_strict_mode(nbd.STRICT_MASK & ~nbd.STRICT_ALIGN)
+    for context in ("base:allocation", "bucketdisk:state"):
+        handle.add_meta_context(context)
+    handle.connect_uri(uri)
+    expect(handle.get_extended_headers_negotiated(), True, "extended headers")
+    expect(handle.can_block_status_payload(), True, "can_block_status_payload")
+    size = handle.get_size()
+    expect(size > 4 * 1024**3, True, "a size of over 4 GiB")
+    handle.trim(size, 0)
+    handle.pwrite(b"\x5c" * BLOCK, BLOCK)
+
+    def status(names=None):
+        found = {}
+
+        def add(context, at, entries, error):
+            expect((at, error.value), (0, 0), "block status reply")
+            found[context] = list(entries)
+
+        if names is None:
+            handle.block_status_64(size, 0, add)
+        else:
+            handle.block_status_filter(size, 0, names, add)
+        return found
+
+    # Blocks of this volume are larger than what was written.
+    whole = status()
+    expect(sorted(whole), ["base:allocation", "bucketdisk:state"], "contexts")
+    for context, entries in whole.items():
+        expect(sum(length for length, _ in entries), size, f"the length that {context} covers")
+    expect(whole["base:allocation"][0][1], 0, "the allocation of what was written")
+    expect(whole["base:allocation"][-1][1], HOLE_AND_ZERO, "the allocation of the rest")
+    expect(whole["base:allocation"][-1][0] > 4 * 1024**3, True, "a run of over 4 GiB")
+    expect(sorted(status(["bucketdisk:state"])), ["bucketdisk:state"], "the context asked for")
+    expect(bytes(handle.pread(3 * BLOCK, 0)), bytes(BLOCK) + b"\x5c" * BLOCK + bytes(BLOCK), "what was written")
+    handle.cache(size, 0)
+    handle.zero(size - 512, 512)
+    expect([flags for _, flags in status()["base:allocation"]], [HOLE_AND_ZERO], "the map after zeroing all")
+    handle.set_strict_mode(0)
+    refused(errno.EINVAL, "a read past the end", lambda: handle.pread(1024, size - 512))
+    refused(errno.ENOSPC, "zeroes past the end", lambda: handle.zero(size, 512))
+    handle.flush()
+
+
 CHECKS = {
     check.__name__: check
     for check in (
@@ -285,6 +331,7 @@ CHECKS = {
         read_only,
         past_the_end,
         large,
+        extended,
     )
 }
 

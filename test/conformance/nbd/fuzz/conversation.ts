@@ -1,6 +1,7 @@
 /** Conversations to try a server with: sensible ones, and what chance makes of them. */
 import type { Random } from '../../lease/random.ts';
 import { clientFlagsBytes, infoData, metaContextData, optionBytes, queryPayload, requestBytes } from '../raw-client.ts';
+import { someRecording } from './recordings.ts';
 import { EXPORT_NAME, PAYLOAD_MAX, SIZE } from './reference.ts';
 
 const EDGES = [
@@ -33,8 +34,14 @@ function bytesOf(random: Random, length: number): Buffer {
   return Buffer.alloc(length, random.chance(0.3) ? 0 : random.int(1, 255));
 }
 
+/** What a client sends in a conversation: made up, or recorded of a real one; good, or after a few accidents. */
+export function someInput(random: Random): Buffer {
+  const pieces = random.chance(0.3) ? someRecording(random) : sensible(random);
+  return spoiled(random, pieces, random.chance(0.5) ? 0 : random.int(1, 3));
+}
+
 /** A whole conversation, good but for what is refused in good order. */
-export function sensible(random: Random): Buffer[] {
+function sensible(random: Random): Buffer[] {
   const pieces = [clientFlagsBytes(random.int(0, 3))];
   const extended = random.chance(0.4);
   if (random.chance(extended ? 0.2 : 0.8)) pieces.push(optionBytes(8));
@@ -105,15 +112,16 @@ function someLength(random: Random, type: number): number {
   return random.int(0, lot < 0.8 ? 2000 : PAYLOAD_MAX + 10);
 }
 
-/** The pieces joined, after a few accidents where `accidents`. */
-export function spoiled(random: Random, pieces: readonly Buffer[], accidents: number): Buffer {
+/** The pieces joined, after so many accidents; without any they may still lack their end. */
+function spoiled(random: Random, pieces: readonly Buffer[], accidents: number): Buffer {
   const list = [...pieces];
   let bytes = Buffer.alloc(0);
-  for (let i = 0; i < accidents; i++) {
+  for (let i = 0; i < accidents && list.length > 0; i++) {
     const at = random.int(0, list.length - 1);
     if (random.chance(0.5)) list.splice(at, random.int(0, 1), ...(random.chance(0.5) ? [pick(random, list)] : []));
   }
   bytes = Buffer.concat(list);
+  if (accidents === 0 && random.chance(0.1)) return bytes.subarray(0, random.int(0, bytes.length));
   for (let i = 0; i < accidents && bytes.length > 0; i++) {
     const at = random.int(0, bytes.length - 1);
     switch (random.int(0, 4)) {

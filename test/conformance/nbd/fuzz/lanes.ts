@@ -11,7 +11,7 @@ import { Session } from '../../../../src/nbd/session.ts';
 import { Random } from '../../lease/random.ts';
 import { tableOf } from '../export-table.ts';
 import { check, isAmbiguous } from './check.ts';
-import { sensible, spoiled } from './conversation.ts';
+import { someInput } from './conversation.ts';
 import { FuzzDevice } from './fuzz-device.ts';
 import { EXPORT_NAME, expect, SIZE } from './reference.ts';
 
@@ -39,9 +39,9 @@ class Lane {
   #at = 0;
   #closed = false;
 
-  constructor(random: Random, shared: Shared, bytesMax: number) {
+  constructor(random: Random, shared: Shared, bytesMax: number, input: Buffer) {
     this.#random = random;
-    this.#input = spoiled(random, sensible(random), random.chance(0.5) ? 0 : random.int(1, 3));
+    this.#input = input;
     this.#vanishes = random.chance(0.1);
     this.#device = new FuzzDevice(random, random.chance(0.7));
     this.#budget = new InFlightBudget(shared.budget, bytesMax, () => {
@@ -148,9 +148,20 @@ const tick = (): Promise<void> => new Promise((resolve) => process.nextTick(reso
 /** Plays the conversations of a seed, up to three at a time; resolves with how many those were. */
 export async function playSeed(seed: number): Promise<number> {
   const random = new Random(seed);
+  const inputs = Array.from({ length: random.int(1, 3) }, () => someInput(random));
+  await play(random, inputs);
+  return inputs.length;
+}
+
+/** Plays one conversation; the seed decides how its bytes are split, what fails, and in which order answers come. */
+export async function playInput(seed: number, input: Buffer): Promise<void> {
+  await play(new Random(seed), [input]);
+}
+
+async function play(random: Random, inputs: readonly Buffer[]): Promise<void> {
   const bytesMax = random.int(1, 200_000);
   const shared = { budget: new SharedBudget(bytesMax), slabs: new SlabPool(3), payloads: new PayloadPool(200_000) };
-  const lanes = Array.from({ length: random.int(1, 3) }, () => new Lane(random, shared, random.int(1, 200_000)));
+  const lanes = inputs.map((input) => new Lane(random, shared, random.int(1, 200_000), input));
   for (let idle = 0, steps = 0; lanes.some(({ done }) => !done); steps++) {
     assert.ok(steps < STEPS_MAX, 'it goes on for ever');
     const lane = lanes[random.int(0, lanes.length - 1)];
@@ -161,5 +172,4 @@ export async function playSeed(seed: number): Promise<number> {
   await tick();
   await tick();
   assert.equal(shared.budget.usedBytes, 0);
-  return lanes.length;
 }

@@ -10,7 +10,7 @@ import { NbdServer } from '../../../../src/nbd/server.ts';
 import { Random } from '../../lease/random.ts';
 import { tableOf } from '../export-table.ts';
 import { check, isAmbiguous } from './check.ts';
-import { sensible, spoiled } from './conversation.ts';
+import { someInput } from './conversation.ts';
 import { FuzzDevice } from './fuzz-device.ts';
 import { EXPORT_NAME, expect, SIZE } from './reference.ts';
 
@@ -54,7 +54,7 @@ export async function playSocketSeed(seed: number, dir: string): Promise<void> {
   const address = await server.listen(
     random.chance(0.5) ? { host: '127.0.0.1', port: 0 } : { path: join(dir, String(seed)) },
   );
-  const input = spoiled(random, sensible(random), random.chance(0.5) ? 0 : random.int(1, 3));
+  const input = someInput(random);
   const leaves = random.chance(0.2);
   const socket = connect({ ...address, allowHalfOpen: true });
   let over = false;
