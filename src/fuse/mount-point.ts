@@ -1,9 +1,8 @@
 /** The directory that is mounted on: made ready, mounted, and given back. Every step has a deadline. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { lstat, mkdir, readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
-import { StorageError } from '../lib/errors.ts';
+import { isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { runProgram } from '../lib/run-program.ts';
 import { systemReason } from '../lib/system-reason.ts';
@@ -48,16 +47,7 @@ export class MountPoint {
    * Rejects with HELD where another process serves there, INVALID where it cannot be used.
    */
   static async prepare(dir: string, clock: Clock, log: Log): Promise<MountPoint> {
-    let path = dir;
-    try {
-      await mkdir(dirname(dir), { recursive: true });
-      path = join(await realpath(dirname(dir)), basename(dir));
-      // Where a dead mount lies on it, it cannot even be looked at; but then it is no symbolic link.
-      const found = await lstat(path).catch(() => null);
-      if (found?.isSymbolicLink()) path = await realpath(path);
-    } catch (cause) {
-      throw unusable(path, systemReason(cause), cause);
-    }
+    const path = await canonicalPath(dir);
     const point = new MountPoint(path, clock, log);
     await point.#clearStale();
     await point.#checkEmpty();
@@ -135,7 +125,7 @@ export class MountPoint {
   }
 
   #top(): MountEntry | undefined {
-    return topMountAt(parseMountTable(readFileSync('/proc/self/mountinfo', 'utf8')), this.path);
+    return topMountAt(readMountTable(), this.path);
   }
 
   async #clearStale(): Promise<void> {
@@ -153,7 +143,6 @@ export class MountPoint {
     }
   }
 
-  /** By a program: one that asks a process which does not answer can be killed, a thread of ours could not. */
   async #checkDead(): Promise<void> {
     const held = (reason: string): StorageError =>
       new StorageError('HELD', `another process serves on ${this.path}${reason}: stop it, or choose another fuse.dir`);
@@ -165,21 +154,9 @@ export class MountPoint {
   }
 
   async #checkEmpty(): Promise<void> {
-    const giveUp = AbortSignal.timeout(PROBE_TIMEOUT_MS);
-    const expired = new Promise<never>((_, reject) => {
-      giveUp.addEventListener('abort', () => reject(unusable(this.path, 'it does not answer')), { once: true });
-    });
-    const check = async (): Promise<void> => {
-      let names: string[];
-      try {
-        await mkdir(this.path, { recursive: true });
-        names = await readdir(this.path);
-      } catch (cause) {
-        throw unusable(this.path, systemReason(cause), cause);
-      }
-      if (names.length > 0) throw unusable(this.path, 'it is not empty, and what is in it would be hidden');
-    };
-    await Promise.race([check(), expired]);
+    await look(this.path, 'mkdir', ['-p', '--', this.path]);
+    const names = await look(this.path, 'ls', ['-A', '--', this.path]);
+    if (names !== '') throw unusable(this.path, 'it is not empty, and what is in it would be hidden');
   }
 
   /** Loop devices on our files, for a message. */
@@ -193,6 +170,32 @@ export class MountPoint {
       return [];
     }
   }
+}
+
+/** Without symbolic links, also where the directory is not there yet. A mount of ours is not looked through: it may not answer. */
+async function canonicalPath(dir: string): Promise<string> {
+  const isOurs = (path: string): boolean => topMountAt(readMountTable(), path)?.type === MOUNT_TYPE;
+  if (isOurs(dir)) return dir;
+  const parent = await look(dir, 'realpath', ['-m', '--', dirname(dir)]);
+  const path = join(parent.replace(/\n$/, ''), basename(dir));
+  if (isOurs(path)) return path;
+  return (await look(dir, 'realpath', ['-m', '--', dir])).replace(/\n$/, '');
+}
+
+/**
+ * What a program says about the directory. By programs, as one that waits for a filesystem which does not answer can be
+ * killed; a thread of ours could not, and would keep the process from ending.
+ */
+async function look(path: string, program: string, args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await runProgram(program, args, { timeoutMs: PROBE_TIMEOUT_MS }).catch((cause) => {
+    throw unusable(path, isStorageError(cause, 'TIMEOUT') ? 'it does not answer' : systemReason(cause), cause);
+  });
+  if (code !== 0) throw unusable(path, stderr);
+  return stdout;
+}
+
+function readMountTable(): MountEntry[] {
+  return parseMountTable(readFileSync('/proc/self/mountinfo', 'utf8'));
 }
 
 function backingFile(loop: string): string {
