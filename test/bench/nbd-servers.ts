@@ -41,27 +41,31 @@ export async function startMemoryServer(
 export interface Nbdkit {
   readonly uri: string;
   readonly pid: number;
+  stop(): Promise<void>;
 }
 
 /** nbdkit on a unix socket, with a plugin: `memory` and a size, or `file` and a path. */
 export async function startUnixNbdkit(lifetime: Lifetime, plugin: readonly string[]): Promise<Nbdkit> {
   const socket = join(await tempDir(lifetime, 'nbdkit'), 'nbd.sock');
-  const pid = await launch(lifetime, ['-U', socket], plugin);
-  return { uri: `nbd+unix:///?socket=${socket}`, pid };
+  return launch(lifetime, `nbd+unix:///?socket=${socket}`, ['-U', socket], plugin);
 }
 
 /** The same over TCP: it serves on one address only. */
 export async function startTcpNbdkit(lifetime: Lifetime, plugin: readonly string[]): Promise<Nbdkit> {
   const port = await freePort();
-  const pid = await launch(lifetime, ['-i', '127.0.0.1', '-p', String(port)], plugin);
-  return { uri: `nbd://127.0.0.1:${port}/`, pid };
+  return launch(lifetime, `nbd://127.0.0.1:${port}/`, ['-i', '127.0.0.1', '-p', String(port)], plugin);
 }
 
-async function launch(lifetime: Lifetime, listen: readonly string[], plugin: readonly string[]): Promise<number> {
+async function launch(
+  lifetime: Lifetime,
+  uri: string,
+  listen: readonly string[],
+  plugin: readonly string[],
+): Promise<Nbdkit> {
   const pidFile = join(await tempDir(lifetime, 'nbdkit'), 'pid');
   const server = startProcess(lifetime, toolPath('nbdkit'), ['-f', '-P', pidFile, ...listen, ...plugin]);
   await whenExists(pidFile, server);
-  return server.pid;
+  return { uri, pid: server.pid, stop: async () => void (await server.stop()) };
 }
 
 /** nbdkit writes its pid file once it accepts connections. */

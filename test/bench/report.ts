@@ -40,7 +40,7 @@ function rowsOf(result: MetricResult): string[][] {
     const ratio = result.ratios[index - 1];
     if (ratio === undefined) return cells;
     const wanted = ratio.wanted === null ? '' : `${sign} ${ratio.wanted}`;
-    return [...cells, `${ratio.ratio.median.toFixed(2)}`, range(ratio.ratio, (value) => value.toFixed(2)), wanted, ''];
+    return [...cells, ratioText(ratio.ratio.median), range(ratio.ratio, ratioText), wanted, ''];
   });
 }
 
@@ -51,6 +51,11 @@ function subjectCells({ name, value, cpuUsPerOp }: SubjectResult, unit: string):
 
 function range({ min, max }: Summary, text: (value: number) => string): string {
   return min === max ? '' : `${text(min)}..${text(max)}`;
+}
+
+/** Two digits behind the point where that says anything. */
+function ratioText(value: number): string {
+  return value >= 0.1 ? value.toFixed(2) : amount(value);
 }
 
 /** Three digits that mean something. */

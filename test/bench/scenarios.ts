@@ -1,9 +1,14 @@
 /** All scenarios, in the order they run. */
 import type { Scenario } from './scenario.ts';
+import { cacheOpen } from './scenarios/cache-open.ts';
+import { cacheRead } from './scenarios/cache-read.ts';
+import { cacheWrite } from './scenarios/cache-write.ts';
+import { fuse } from './scenarios/fuse.ts';
 import { latencyStore } from './scenarios/latency-store.ts';
 import { nbd } from './scenarios/nbd.ts';
+import { scale } from './scenarios/scale.ts';
 
-export const SCENARIOS: readonly Scenario[] = [latencyStore, nbd];
+export const SCENARIOS: readonly Scenario[] = [cacheWrite, cacheRead, cacheOpen, latencyStore, scale, nbd, fuse];
 
 /**
  * The scenarios whose names begin with one of the words; all of them without words.

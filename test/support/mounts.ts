@@ -27,8 +27,8 @@ const UP_TIMEOUT_MS = 20_000;
 /** A sync of a slow bucket goes into unmounting. */
 const UNDO_TIMEOUT_MS = 300_000;
 
-/** The export as a file. */
-export async function mountExport(lifetime: Lifetime, uri: string): Promise<Placed> {
+/** The export as a file, served by the process `pid`. */
+export async function mountExport(lifetime: Lifetime, uri: string): Promise<Placed & { readonly pid: number }> {
   const dir = await tempDir(lifetime, 'nbdfuse');
   const path = join(dir, 'disk');
   const program = startProcess(lifetime, toolPath('nbdfuse'), [path, uri]);
@@ -45,7 +45,7 @@ export async function mountExport(lifetime: Lifetime, uri: string): Promise<Plac
     if (performance.now() > deadline) throw new Error(`nbdfuse did not serve ${uri} within ${UP_TIMEOUT_MS} ms`);
     await delay(20);
   }
-  return { path, undo };
+  return { path, undo, pid: program.pid };
 }
 
 async function isFile(path: string): Promise<boolean> {

@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestS3Bucket } from '../../interop/support/buckets.ts';
 import { mountS3backer, S3BACKER_FACILITIES, S3BACKER_TOOLS } from '../../interop/support/s3backer.ts';
+import type { Appliance } from '../../support/appliance.ts';
 import { tempDir } from '../../support/temp.ts';
 import { toolPath } from '../../support/tools.ts';
 import { serveVolume, VOLUME } from '../appliances.ts';
@@ -18,7 +19,12 @@ const BLOCK_BYTES = MIB;
 const SIZE_BYTES = 128 * MIB;
 const LATENCY = { getMs: 20, putMs: 30 };
 const WANTED = 1.5;
+/** Room for everything, and a log that is no bound. */
+const CACHE = { size: '1GiB', logSize: '1GiB' };
+const LOCAL_BYTES = 512 * MIB;
+const LOCAL_WANTED = 0.9;
 const OURS = 'bucketdisk';
+const NEAR = 'bucketdisk, near store';
 const THEIRS = 's3backer';
 
 interface Far {
@@ -63,6 +69,40 @@ async function run(bench: Bench): Promise<void> {
     subjects: [ourRead(bench, far), theirRead(bench, far)],
     warmupSeconds: 0,
   });
+  const localImage = join(await tempDir(bench.lifetime, 'image'), 'image');
+  await writeFile(localImage, randomBytes(LOCAL_BYTES));
+  const near = await startStore(bench.lifetime, { getMs: 0, putMs: 0 });
+  await bench.compare({
+    metrics: [
+      {
+        key: 'rate',
+        label: `local: ${LOCAL_BYTES / MIB} MiB in sequence and a flush`,
+        unit: 'MB/s',
+        better: 'more',
+        wanted: [{ against: NEAR, ratio: LOCAL_WANTED }],
+      },
+    ],
+    subjects: [localWrite(bench, `${OURS}, far store`, bucket, localImage), localWrite(bench, NEAR, near, localImage)],
+    warmupSeconds: 0,
+  });
+}
+
+/** Uploading begins half way, and the log does not fill. */
+function localWrite(bench: Bench, name: string, bucket: TestS3Bucket, imageFile: string): Subject {
+  const prefix = 'local/';
+  return {
+    name,
+    measure: async () => {
+      const volume = { size: `${LOCAL_BYTES / MIB}MiB`, durability: 'local' };
+      const cache = { size: '1GiB', logSize: '2GiB' };
+      const upload = { age: '1h', dirty: `${LOCAL_BYTES / 2 / MIB}MiB` };
+      const appliance = await serveVolume(bench, { bucket, prefix, volume, cache, upload });
+      const ms = await timeOf(() => copyInto(bench, imageFile, appliance));
+      await appliance.kill();
+      await clearPrefix(bucket, prefix);
+      return { values: { rate: ratePerSecond(LOCAL_BYTES, ms) } };
+    },
+  };
 }
 
 /** What the writing leaves is there for the reading. */
@@ -73,12 +113,11 @@ function ourWrite(bench: Bench, { bucket, image, imageFile }: Far): Subject {
     measure: async () => {
       await clearPrefix(bucket, prefix);
       const volume = { size: `${SIZE_BYTES / MIB}MiB`, blockSize: `${BLOCK_BYTES / MIB}MiB`, durability: 's3' };
-      const appliance = await serveVolume(bench, { bucket, prefix, volume });
-      const copy = ['--flush', `--request-size=${MIB}`, imageFile, appliance.uris(VOLUME).unix];
-      const ms = await timeOf(() => runProgram(bench.lifetime, toolPath('nbdcopy'), copy));
+      const appliance = await serveVolume(bench, { bucket, prefix, volume, cache: CACHE });
+      const ms = await timeOf(() => copyInto(bench, imageFile, appliance));
       await checkObjects(bucket, prefix, image, BLOCK_BYTES);
       await appliance.stop();
-      return { values: { rate: ratePerSecond(ms) } };
+      return { values: { rate: ratePerSecond(SIZE_BYTES, ms) } };
     },
   };
 }
@@ -97,7 +136,7 @@ function theirWrite(bench: Bench, { bucket, image, imageFile }: Far): Subject {
         await mounted.unmount();
       });
       await checkObjects(bucket, prefix, image, BLOCK_BYTES);
-      return { values: { rate: ratePerSecond(ms) } };
+      return { values: { rate: ratePerSecond(SIZE_BYTES, ms) } };
     },
   };
 }
@@ -107,7 +146,7 @@ function ourRead(bench: Bench, { bucket }: Far): Subject {
   return {
     name: OURS,
     measure: async () => {
-      const appliance = await serveVolume(bench, { bucket, prefix, volume: { durability: 's3' } });
+      const appliance = await serveVolume(bench, { bucket, prefix, volume: { durability: 's3' }, cache: CACHE });
       const target = { uri: appliance.uris(VOLUME).unix };
       const job = { target, rw: 'read', blockBytes: MIB, depth: 1, sizeBytes: SIZE_BYTES } as const;
       const { bytesPerSecond } = await runFio(bench.lifetime, job);
@@ -143,13 +182,21 @@ async function timeOf(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - began;
 }
 
-function ratePerSecond(ms: number): number {
-  return SIZE_BYTES / 1000 / ms;
+/** In MB/s. */
+function ratePerSecond(bytes: number, ms: number): number {
+  return bytes / 1000 / ms;
+}
+
+/** All of the image in requests of 1 MiB, and a flush. */
+async function copyInto(bench: Bench, imageFile: string, appliance: Appliance): Promise<void> {
+  const args = ['--flush', `--request-size=${MIB}`, imageFile, appliance.uris(VOLUME).unix];
+  await runProgram(bench.lifetime, toolPath('nbdcopy'), args);
 }
 
 export const latencyStore: Scenario = {
   name: 'latency-store',
-  about: 'a store with 30 ms PUT and 20 ms GET: writing until it is in the bucket, cold reading; against s3backer',
+  about:
+    'a store with 30 ms PUT and 20 ms GET: writing until it is in the bucket, cold reading, against s3backer; local writes',
   tools: ['fio', 'nbdcopy', ...S3BACKER_TOOLS],
   facilities: S3BACKER_FACILITIES,
   run,

@@ -18,6 +18,7 @@ const DOWN_TIMEOUT_MS = 60_000;
 export interface S3backer {
   /** The disk as a file. */
   readonly file: string;
+  readonly pid: number;
   /** Unmounts: all that was written is in the bucket then, and the token is cleared. */
   unmount(): Promise<void>;
   /** Ends it as a crash would: the token stays. */
@@ -62,7 +63,7 @@ export async function mountS3backer(
     await program.stop('SIGKILL');
     await unmount();
   };
-  return { file, unmount, kill };
+  return { file, pid: program.pid, unmount, kill };
 }
 
 /** Tries to mount it where it must refuse; returns how it ended. */
