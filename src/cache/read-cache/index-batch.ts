@@ -21,6 +21,7 @@ export const WORD_BYTES = 4;
 /** Encoding this much keeps the thread for well under a millisecond. */
 export const BATCH_WORDS_MAX: number = 32 * 1024;
 const ENTRY_WORDS_MAX = 4 + LINE_PAGES;
+export const ENTRY_BYTES_MAX: number = ENTRY_WORDS_MAX * WORD_BYTES;
 
 /**
  * What follows: the identity and the size of the cache; entries; nothing, as the snapshot ends here; nothing, as what is

@@ -20,12 +20,12 @@ import type { Log } from '../../lib/log.ts';
 import { Semaphore } from '../../lib/semaphore.ts';
 import { BatchWriter } from './batch-file.ts';
 import type { EvictionQueues } from './eviction-queues.ts';
-import { type ChainPoint, END, HEAD } from './index-batch.ts';
+import { type ChainPoint, END, ENTRY_BYTES_MAX, HEAD } from './index-batch.ts';
 import { headWords } from './load-index.ts';
 import type { ChangedSlots } from './slot-changes.ts';
 import type { SlotTable } from './slot-table.ts';
 
-/** A journal of less is not worth a new snapshot. */
+/** A journal of less, in a cache large enough, is not worth a new snapshot. */
 const JOURNAL_BYTES_MIN = 1024 * 1024;
 const JOURNAL_SHARE = 0.25;
 /** Where no snapshot can be written, the journal does not grow for ever. */
@@ -94,14 +94,10 @@ export class IndexStore {
     this.#snapshotBytes = snapshotBytes;
   }
 
-  /** There is one that this process must not continue. */
-  replaceEpoch(epoch: number): void {
+  /** What there is, if anything, must not be continued: a snapshot of a later epoch takes its place. */
+  replace(epoch: number): void {
     this.#epoch = epoch;
-  }
-
-  /** As long as this has not succeeded, the index on disk may be anything that was true once. */
-  async remove(): Promise<void> {
-    await this.#exclusive.run(() => this.#remove());
+    this.snapshotSoon();
   }
 
   /** See ReadCache. */
@@ -185,9 +181,9 @@ export class IndexStore {
   }
 
   #watchJournal(sizeBytes: number): void {
-    const limit = Math.max(JOURNAL_BYTES_MIN, this.#snapshotBytes * JOURNAL_SHARE);
-    if (sizeBytes > limit) this.snapshotSoon();
-    if (sizeBytes > Math.max(JOURNAL_BYTES_MIN, this.#snapshotBytes) * JOURNAL_SHARE_MAX) this.#state = 'broken';
+    const leastBytes = Math.min(JOURNAL_BYTES_MIN, this.#options.table.slots * ENTRY_BYTES_MAX);
+    if (sizeBytes > Math.max(leastBytes, this.#snapshotBytes * JOURNAL_SHARE)) this.snapshotSoon();
+    if (sizeBytes > Math.max(leastBytes, this.#snapshotBytes) * JOURNAL_SHARE_MAX) this.#state = 'broken';
   }
 
   async #giveUp(): Promise<void> {

@@ -2,7 +2,6 @@
 import type { DiskFile } from '../../lib/disk.ts';
 import { BatchReader } from './batch-file.ts';
 import type { EvictionQueues } from './eviction-queues.ts';
-import { LINE_PAGES } from './geometry.ts';
 import {
   type ChainPoint,
   decodeEntries,
@@ -112,8 +111,6 @@ class TableSink implements EntrySink {
     if (!fits) return;
     table.assign(slot, line);
     this.states[slot] = state;
-    for (let page = 0, at = checksumsAt; page < LINE_PAGES; page++) {
-      if ((mask & (1 << page)) !== 0) table.setPage(slot, page, words[at++] as number);
-    }
+    table.restorePages(slot, mask, words, checksumsAt);
   }
 }

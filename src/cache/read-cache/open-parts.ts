@@ -41,7 +41,7 @@ export async function openParts(options: ReadCacheOptions, isBusy: (slot: number
     const found = await takeOver(options, paths, { file: journal, isNew }, newMemory(slots, isBusy));
     const memory = found.memory ?? newMemory(slots, isBusy);
     const store = new IndexStore({ ...options, ...memory, paths, journal });
-    await found.settle(store);
+    found.settle(store);
     if (file.sizeBytes() > slots * LINE_BYTES) file.truncate(slots * LINE_BYTES);
     const { table } = memory;
     log.info('the read cache is open', {
@@ -66,7 +66,7 @@ function newMemory(slots: number, isBusy: (slot: number) => boolean): Memory {
 interface Found {
   /** Filled; null where there was nothing to fill it with. */
   readonly memory: Memory | null;
-  readonly settle: (store: IndexStore) => Promise<void>;
+  readonly settle: (store: IndexStore) => void;
 }
 
 async function takeOver(
@@ -76,7 +76,7 @@ async function takeOver(
   memory: Memory,
 ): Promise<Found> {
   const { disk, identity, log } = options;
-  if (!disk.exists(paths.snapshot)) return { memory, settle: (store) => startAfresh(store, options, 0) };
+  if (!disk.exists(paths.snapshot)) return { memory, settle: (store) => store.replace(0) };
   let epoch = 0;
   try {
     const loaded = await withFile(disk.open(paths.snapshot), (file) =>
@@ -88,10 +88,9 @@ async function takeOver(
       restoreQueues(memory.table, memory.queues, states);
       return {
         memory,
-        settle: async (store) => {
-          if (isClean && !journal.isNew) return store.continueFrom(point, snapshotBytes);
-          store.replaceEpoch(point.epoch);
-          store.snapshotSoon();
+        settle: (store) => {
+          if (isClean && !journal.isNew) store.continueFrom(point, snapshotBytes);
+          else store.replace(point.epoch);
         },
       };
     }
@@ -102,18 +101,7 @@ async function takeOver(
   } catch (error) {
     log.warn('what the read cache held could not be read', { error: describeError(error) });
   }
-  return { memory: null, settle: (store) => startAfresh(store, options, epoch) };
-}
-
-/** What is stored must not come back. Where it cannot be removed now, checkpoints see to it. */
-async function startAfresh(store: IndexStore, { log }: ReadCacheOptions, epoch: number): Promise<void> {
-  store.replaceEpoch(epoch);
-  try {
-    await store.remove();
-  } catch (error) {
-    log.warn('the old index of the read cache could not be removed', { error: describeError(error) });
-  }
-  store.snapshotSoon();
+  return { memory: null, settle: (store) => store.replace(epoch) };
 }
 
 async function withFile<T>(file: DiskFile, work: (file: DiskFile) => Promise<T>): Promise<T> {

@@ -105,6 +105,18 @@ export class SlotTable {
     this.#changes.mark(slot);
   }
 
+  /** Sets all pages of a slot that has none, with their checksums from `words` at `at` on. Not a change: it comes from the index. */
+  restorePages(slot: number, mask: number, words: Uint32Array, at: number): void {
+    const checksums = this.#checksums;
+    let target = slot * LINE_PAGES;
+    let source = at;
+    for (let left = mask; left !== 0; left >>>= 1, target++) {
+      if ((left & 1) !== 0) checksums[target] = words[source++] as number;
+    }
+    this.#masks[slot] = mask;
+    this.#pages += source - at;
+  }
+
   clearPages(slot: number, pages: number): void {
     const mask = this.#masks[slot] as number;
     const cleared = mask & pages;

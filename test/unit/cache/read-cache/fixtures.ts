@@ -19,6 +19,13 @@ export async function newDisk(seed = 1, options: Partial<SimDiskOptions> = {}): 
   return disk;
 }
 
+/** A disk whose calls take a number of turns that differs from call to call, so that they do not end in the order they began. */
+export function newUnevenDisk(seed: number, turnsMax = 6): Promise<SimDisk> {
+  const random = new Random(seed ^ 0x5bd1e995);
+  const clock = Object.assign(new VirtualClock(), { sleep: (turns: number) => settle(turns) });
+  return newDisk(seed, { clock, latencyMs: () => random.below(turnsMax) });
+}
+
 export interface OpenOptions {
   readonly lines?: number;
   readonly identity?: string;

@@ -7,7 +7,7 @@ import { PAGE_BYTES } from '../../../../src/cache/page.ts';
 import type { InsertKind, ReadCache } from '../../../../src/cache/read-cache/read-cache.ts';
 import type { DiskFaults, SimDisk } from '../../../support/sim-disk.ts';
 import { settle, VirtualClock } from '../../../support/virtual-clock.ts';
-import { DIRECTORY, newDisk, openCache, pages } from './fixtures.ts';
+import { DIRECTORY, newDisk, newUnevenDisk, openCache, pages } from './fixtures.ts';
 
 export const PAGES = 192;
 /** Page numbers are of more than 32 bits. */
@@ -45,7 +45,7 @@ export class ModelledCache {
   }
 
   static async start(seed: number, lines: number): Promise<ModelledCache> {
-    const model = new ModelledCache(await newDisk(seed));
+    const model = new ModelledCache(await (seed % 2 === 0 ? newDisk(seed) : newUnevenDisk(seed)));
     // Nothing has been inserted: version 0 of a page is nobody's.
     for (let page = 0; page < PAGES; page++) model.#oldest[page] = model.#newest[page] = model.#durable[page] = 1;
     model.#version = 1;

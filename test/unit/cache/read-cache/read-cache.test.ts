@@ -2,10 +2,22 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PAGE_BYTES } from '../../../../src/cache/page.ts';
+import type { DiskFaults } from '../../../support/sim-disk.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
-import { DIRECTORY, insert, LINE_BYTES, newDisk, openCache, pages, quiet, versionOf } from './fixtures.ts';
+import {
+  DIRECTORY,
+  insert,
+  LINE_BYTES,
+  newDisk,
+  newUnevenDisk,
+  openCache,
+  pages,
+  quiet,
+  versionOf,
+} from './fixtures.ts';
 
 const LINES = `${DIRECTORY}/lines`;
+const SOUND: DiskFaults = { read: 0, write: 0, sync: 0, names: 0 };
 const FAR = 2 ** 41 - 64;
 
 describe('pages come and go', () => {
@@ -62,6 +74,13 @@ describe('pages come and go', () => {
     await Promise.all([1, 2, 3, 4, 5].map((version) => insert(cache, version % 2, 8, { version })));
     assert.equal(versionOf(cache, 0), 4);
     for (let page = 1; page < 9; page++) assert.equal(versionOf(cache, page), 5);
+    assert.equal(cache.status().rotten, 0);
+  });
+
+  it('nor does an older one end up on the disk where writes overtake each other', async () => {
+    const cache = await openCache(await newUnevenDisk(7, 20));
+    await Promise.all(Array.from({ length: 40 }, (_, version) => insert(cache, 2, 6, { version })));
+    for (let page = 2; page < 8; page++) assert.equal(versionOf(cache, page), 39);
     assert.equal(cache.status().rotten, 0);
   });
 
@@ -292,6 +311,33 @@ describe('checkpoints', () => {
     assert.equal(next.lookup(0, 50), 0);
   });
 
+  it('what was to be in a snapshot that fails at its end is in the next', async () => {
+    let [isArmed, syncs] = [false, 0];
+    const trace = (line: string): void => {
+      if (!isArmed || !line.startsWith('disk: sync') || !line.includes('index.new')) return;
+      syncs++;
+      // After its bulk has been synced, this is for its end alone, and that fails.
+      if (syncs === 1) cache.invalidate(0, 50);
+      disk.faults = { read: 0, write: 0, sync: syncs === 1 ? 1 : 0, names: 0 };
+      isArmed = syncs < 2;
+    };
+    const disk = await newDisk(1, { trace });
+    const cache = await openCache(disk);
+    await quiet();
+    isArmed = true;
+    for (let version = 0; isArmed && version < 10; version++) {
+      await insert(cache, 0, 160, { version });
+      if (isArmed) await cache.checkpoint();
+      await quiet();
+    }
+    assert.equal(syncs, 2);
+    await cache.checkpoint();
+    assert.equal(cache.lookup(0, 50), 0);
+    const next = await openCache(disk.kill());
+    for (let page = 0; page < 50; page++) assert.equal(versionOf(next, page), null);
+    assert.equal(next.lookup(50, 160), 110);
+  });
+
   it('where nothing can be written any more, the index goes, and comes again with the space', async () => {
     const clock = new VirtualClock();
     const disk = await newDisk();
@@ -313,5 +359,47 @@ describe('checkpoints', () => {
     assert.equal(cache.status().indexError, null);
     const next = await openCache(disk.kill());
     assert.equal(next.lookup(10, 100), 90);
+  });
+
+  it('an index whose name may or may not be there is not taken for none', async () => {
+    const clock = new VirtualClock();
+    const trace = (line: string): void => {
+      if (line.startsWith('disk: rename')) disk.faults = { ...SOUND, sync: 1 };
+      else if (line.endsWith('FAILS') && line.includes('directory')) disk.faults = SOUND;
+    };
+    let isTold = false;
+    const disk = await newDisk(1, { trace: (line) => isTold && trace(line) });
+    const cache = await openCache(disk, { clock });
+    await quiet();
+    await insert(cache, 0, 100);
+    disk.faults = { ...SOUND, write: 1 };
+    cache.invalidate(99, 100);
+    await cache.checkpoint();
+    assert.ok(!disk.exists(`${DIRECTORY}/index`));
+    // It can be written again, and its directory cannot be synced.
+    disk.faults = SOUND;
+    isTold = true;
+    await clock.advance(30_000);
+    await cache.checkpoint();
+    await quiet();
+    assert.ok(disk.exists(`${DIRECTORY}/index`));
+    assert.notEqual(cache.status().indexError, null);
+    isTold = false;
+    cache.invalidate(0, 50);
+    await cache.checkpoint();
+    const next = await openCache(disk.kill());
+    for (let page = 0; page < 50; page++) assert.equal(versionOf(next, page), null);
+  });
+
+  it('the journal does not grow beyond its bound', async () => {
+    const disk = await newDisk();
+    const cache = await openCache(disk);
+    for (let version = 0; version < 100; version++) {
+      await insert(cache, 0, 160, { version });
+      await cache.checkpoint();
+      await quiet();
+      const journal = disk.files.find(({ path }) => path.endsWith('journal'));
+      assert.ok((journal?.sizeBytes ?? 0) < 4_000);
+    }
   });
 });
