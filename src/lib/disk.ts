@@ -35,7 +35,7 @@ export interface DiskFile {
    */
   reserve(sizeBytes: number): Promise<void>;
 
-  /** Never throws. No call may be under way or follow. */
+  /** Never throws. Calls under way end as they would have; those made afterwards fail with CANCELLED. */
   close(): void;
 }
 

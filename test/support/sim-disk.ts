@@ -351,8 +351,7 @@ class SimFile implements DiskFile {
   }
 
   close(): void {
-    if (this.#disk.isDead) return;
-    if (this.#closed || this.#underWay > 0) throw new Error(`${this.path} closed twice, or with a call under way`);
+    if (this.#closed) return;
     this.#closed = true;
     this.#disk.closed(this.#inode);
   }
@@ -411,7 +410,7 @@ class SimFile implements DiskFile {
 
   #checkOpen(): void {
     this.#disk.checkAlive();
-    if (this.#closed) throw new Error(`${this.path} was used after it was closed`);
+    if (this.#closed) throw new StorageError('CANCELLED', `${this.path} has been closed`);
   }
 }
 

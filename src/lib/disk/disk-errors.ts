@@ -8,6 +8,7 @@ const UNUSABLE = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'EEXIST', 'ELOOP', 'ENA
 
 /** The StorageError for having failed to `operation` the file or directory at `path`. */
 export function diskError(operation: string, path: string, cause: unknown): StorageError {
+  if (cause instanceof StorageError) return cause;
   const code = errnoOf(cause);
   const message = `cannot ${operation} ${path}: ${systemReason(cause)}`;
   if (code !== undefined && NO_SPACE.has(code)) return new StorageError('NO_SPACE', message, { cause });

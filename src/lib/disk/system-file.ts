@@ -1,6 +1,7 @@
 /** An open file of the operating system. */
 import { closeSync, fdatasync, fstatSync, ftruncateSync, read, readSync, write, writeSync } from 'node:fs';
 import type { DiskFile } from '../disk.ts';
+import { StorageError } from '../errors.ts';
 import { diskError, errnoOf } from './disk-errors.ts';
 import { reserveSpace } from './reserve-space.ts';
 
@@ -9,12 +10,15 @@ const CALL_BYTES_MAX = 1 << 30;
 
 export class SystemFile implements DiskFile {
   readonly path: string;
-  readonly #fd: number;
+  readonly #descriptor: number;
+  /** Calls that use the descriptor on other threads: while there are any, its number must not become another file's. */
+  #underWay = 0;
+  #closed = false;
 
   /** Takes the descriptor over. */
   constructor(path: string, fd: number) {
     this.path = path;
-    this.#fd = fd;
+    this.#descriptor = fd;
   }
 
   sizeBytes(): number {
@@ -32,14 +36,16 @@ export class SystemFile implements DiskFile {
     return done;
   }
 
-  async read(target: Buffer, position: number): Promise<number> {
-    let done = 0;
-    while (done < target.length) {
-      const count = await this.#readPart(target, done, position + done);
-      if (count === 0) break;
-      done += count;
-    }
-    return done;
+  read(target: Buffer, position: number): Promise<number> {
+    return this.#during(async (fd) => {
+      let done = 0;
+      while (done < target.length) {
+        const count = await this.#readPart(fd, target, done, position + done);
+        if (count === 0) break;
+        done += count;
+      }
+      return done;
+    });
   }
 
   writeSync(source: Buffer, position: number): void {
@@ -49,44 +55,73 @@ export class SystemFile implements DiskFile {
     }
   }
 
-  async write(source: Buffer, position: number): Promise<void> {
-    for (let done = 0; done < source.length; ) done += await this.#writePart(source, done, position + done);
+  write(source: Buffer, position: number): Promise<void> {
+    return this.#during(async (fd) => {
+      for (let done = 0; done < source.length; ) done += await this.#writePart(fd, source, done, position + done);
+    });
   }
 
   datasync(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      fdatasync(this.#fd, (error) => {
-        if (error === null) resolve();
-        else reject(diskError('sync', this.path, error));
-      });
-    });
+    return this.#during(
+      (fd) =>
+        new Promise((resolve, reject) => {
+          fdatasync(fd, (error) => {
+            if (error === null) resolve();
+            else reject(diskError('sync', this.path, error));
+          });
+        }),
+    );
   }
 
   truncate(sizeBytes: number): void {
     this.#try('truncate', () => ftruncateSync(this.#fd, sizeBytes));
   }
 
-  async reserve(sizeBytes: number): Promise<void> {
-    try {
-      await reserveSpace(this.#fd, sizeBytes);
-    } catch (cause) {
-      throw diskError(`set aside ${sizeBytes} bytes for`, this.path, cause);
-    }
+  reserve(sizeBytes: number): Promise<void> {
+    return this.#during(async (fd) => {
+      try {
+        await reserveSpace(fd, sizeBytes);
+      } catch (cause) {
+        throw diskError(`set aside ${sizeBytes} bytes for`, this.path, cause);
+      }
+    });
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#underWay === 0) this.#release();
+  }
+
+  get #fd(): number {
+    if (this.#closed) throw new StorageError('CANCELLED', `${this.path} has been closed`);
+    return this.#descriptor;
+  }
+
+  async #during<T>(work: (fd: number) => Promise<T>): Promise<T> {
+    const fd = this.#fd;
+    this.#underWay++;
     try {
-      closeSync(this.#fd);
+      return await work(fd);
+    } finally {
+      this.#underWay--;
+      if (this.#closed && this.#underWay === 0) this.#release();
+    }
+  }
+
+  #release(): void {
+    try {
+      closeSync(this.#descriptor);
     } catch {
       // What counts was synced, or its owner knows that it was not.
     }
   }
 
-  #readPart(target: Buffer, done: number, position: number): Promise<number> {
+  #readPart(fd: number, target: Buffer, done: number, position: number): Promise<number> {
     const length = Math.min(target.length - done, CALL_BYTES_MAX);
     return new Promise((resolve, reject) => {
       const attempt = (): void => {
-        read(this.#fd, target, done, length, position, (error, count) => {
+        read(fd, target, done, length, position, (error, count) => {
           if (error === null) resolve(count);
           else if (errnoOf(error) === 'EINTR') attempt();
           else reject(diskError('read', this.path, error));
@@ -96,10 +131,10 @@ export class SystemFile implements DiskFile {
     });
   }
 
-  #writePart(source: Buffer, done: number, position: number): Promise<number> {
+  #writePart(fd: number, source: Buffer, done: number, position: number): Promise<number> {
     const length = Math.min(source.length - done, CALL_BYTES_MAX);
     return new Promise((resolve, reject) => {
-      write(this.#fd, source, done, length, position, (error, count) => {
+      write(fd, source, done, length, position, (error, count) => {
         try {
           if (error !== null) throw error;
           resolve(wrote(count));

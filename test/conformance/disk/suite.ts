@@ -176,6 +176,34 @@ export function diskSuite(name: string, open: (t: TestContext) => Promise<DiskUn
       assert.equal(disk.exists(`${directory}/three`), false);
     });
 
+    it('is closed once: what is under way ends, and nothing reaches the file any more', async (t) => {
+      const { disk, directory } = await open(t);
+      const file = disk.open(`${directory}/a`);
+      const write = file.write(pattern(2000, 6), 0);
+      const sync = file.datasync();
+      file.close();
+      file.close();
+      await Promise.all([write, sync]);
+      // Of the same number as the one before it, where the system numbers its open files.
+      const other = disk.open(`${directory}/b`);
+      onEnd(t, () => other.close());
+      const closed = errorOf('CANCELLED');
+      assert.throws(() => file.writeSync(Buffer.alloc(10), 0), closed);
+      assert.throws(() => file.readSync(Buffer.alloc(10), 0), closed);
+      assert.throws(() => file.sizeBytes(), closed);
+      assert.throws(() => file.truncate(5), closed);
+      await assert.rejects(file.read(Buffer.alloc(10), 0), closed);
+      await assert.rejects(file.write(Buffer.alloc(10), 0), closed);
+      await assert.rejects(file.datasync(), closed);
+      await assert.rejects(file.reserve(5), closed);
+      assert.equal(other.sizeBytes(), 0);
+      const again = disk.open(`${directory}/a`);
+      onEnd(t, () => again.close());
+      const target = Buffer.alloc(2000);
+      assert.equal(again.readSync(target, 0), 2000);
+      assert.ok(target.equals(pattern(2000, 6)));
+    });
+
     it('refuses paths that cannot be used', async (t) => {
       const { disk, directory } = await open(t);
       disk.open(`${directory}/file`).close();
