@@ -5,6 +5,7 @@
 import type { Layout } from '../layout/layout.ts';
 import type { Clock } from '../lib/clock.ts';
 import { raceAbort } from '../lib/deadline.ts';
+import { makeDurableDirectory } from '../lib/disk/durable-directory.ts';
 import type { Disk } from '../lib/disk.ts';
 import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -136,7 +137,7 @@ export class CachedVolume {
    */
   static async open(options: CachedVolumeOptions): Promise<CachedVolume> {
     const { disk, directory, volumeId, clock, log, layout } = options;
-    disk.makeDirectory(directory);
+    await makeDurableDirectory(disk, directory);
     let volume: CachedVolume | null = null;
     const { log: writeLog, damaged: damagedParts } = await WriteLog.open({
       disk,

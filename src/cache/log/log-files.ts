@@ -22,6 +22,8 @@ export class LogFiles {
         files.push(file);
         if (file.sizeBytes() !== fileBytes) await file.reserve(fileBytes);
       }
+      // Also where all of them were there: that a name can be seen does not say that it is durable.
+      await disk.syncDirectory(directory);
     } catch (error) {
       for (const file of files) file.close();
       throw error;

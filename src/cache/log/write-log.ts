@@ -2,6 +2,7 @@
  * The write log of a volume: what has been written and may not be in the bucket yet, in a circle of files whose space is
  * set aside when the log is made.
  */
+import { makeDurableDirectory } from '../../lib/disk/durable-directory.ts';
 import type { Disk } from '../../lib/disk.ts';
 import { StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
@@ -88,7 +89,7 @@ export class WriteLog {
    */
   static async open(options: WriteLogOptions): Promise<{ log: WriteLog; damaged: readonly DamagedPart[] }> {
     const { disk, directory, salt, nowMs } = options;
-    disk.makeDirectory(directory);
+    await makeDurableDirectory(disk, directory);
     const headFile = new LogHeadFile(disk.open(`${directory}/head`), salt);
     let files: LogFiles | null = null;
     try {
@@ -349,7 +350,6 @@ async function makeFiles(options: WriteLogOptions, found: LogHead | null): Promi
   for (const name of disk.list(directory)) if (name !== 'head') disk.remove(`${directory}/${name}`);
   const { fileBytes, fileCount } = geometryOf(sizeBytes);
   const files = await LogFiles.open(disk, directory, fileBytes, fileCount);
-  await disk.syncDirectory(directory);
   const head: LogHead = {
     sequence: (found?.sequence ?? 0) + 1,
     life: (found?.life ?? 0) + 1,
