@@ -90,16 +90,22 @@ class Replay {
       // Others are opening their volumes too.
       if (++turns % 1024 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
-    this.#refuseLoss(position, lapEnd);
+    // What follows the last record of a group is filling.
+    const end = alignUp(position, GROUP_ALIGN_BYTES);
+    this.#refuseLoss(end, lapEnd);
     return {
-      position: alignUp(position, GROUP_ALIGN_BYTES),
+      position: end,
       previousChecksum: this.#previousChecksum,
       claimedPosition,
       damaged,
     };
   }
 
-  /** The position of the next record, read into the header: right behind, in the next group, or in the next file. */
+  /**
+   * The position of the next record, read into the header: right behind, in the next group, or in the next file. Where an
+   * opening found the next record torn, it went on without it, and may have put one of the same number elsewhere: that of
+   * the latest opening counts.
+   */
   #findNext(position: number, lapEnd: number): number | null {
     const { files } = this.#options;
     const candidates = [
@@ -107,12 +113,18 @@ class Replay {
       alignUp(position, GROUP_ALIGN_BYTES),
       files.fileStart(position) === position ? position : files.fileEnd(position),
     ];
+    let best: number | null = null;
+    let life = -1;
     for (const at of candidates) {
       if (at >= lapEnd || !this.#readHeader(at)) continue;
-      if (this.#header.number === this.#records.end && this.#header.previousChecksum === this.#previousChecksum)
-        return at;
+      const { number, previousChecksum } = this.#header;
+      if (number !== this.#records.end || previousChecksum !== this.#previousChecksum) continue;
+      if (this.#header.life <= life) continue;
+      best = at;
+      life = this.#header.life;
     }
-    return null;
+    if (best !== null) this.#readHeader(best);
+    return best;
   }
 
   #readHeader(position: number): boolean {
