@@ -191,7 +191,6 @@ export class LogAppender {
     } else {
       slab.writing = Promise.all([before, this.#files.write(bytes, position)]).then(() => {});
     }
-    slab.writing.catch(() => {});
   }
 
   /** Everything that is not durable has to be written again. */
@@ -212,10 +211,7 @@ export class LogAppender {
   #release(): void {
     const last = this.#slabs.at(-1);
     this.#slabs = this.#slabs.filter((slab) => {
-      if (slab === last || slab.end > this.#durablePosition) {
-        if (slab.submittedBytes === slab.usedBytes) slab.writing = null;
-        return true;
-      }
+      if (slab === last || slab.end > this.#durablePosition) return true;
       if (this.#pool.length < POOLED_SLABS_MAX) this.#pool.push(slab.buffer);
       return false;
     });

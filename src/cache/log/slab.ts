@@ -9,13 +9,28 @@ export class Slab {
   usedBytes = 0;
   /** How much of it has been handed to the disk. */
   submittedBytes = 0;
-  /** Resolves once what was handed over is written; rejects where that failed. */
-  writing: Promise<void> | null = null;
+  #writing: Promise<void> | null = null;
 
   constructor(buffer: Buffer, position: number, limitBytes: number) {
     this.buffer = buffer;
     this.position = position;
     this.limitBytes = limitBytes;
+  }
+
+  /**
+   * Resolves once what was handed over is written, and is null from then on; rejects where that failed, for as long as it
+   * has not been handed over once more.
+   */
+  get writing(): Promise<void> | null {
+    return this.#writing;
+  }
+
+  set writing(writing: Promise<void> | null) {
+    this.#writing = writing;
+    const written = (): void => {
+      if (this.#writing === writing) this.#writing = null;
+    };
+    writing?.then(written, () => {});
   }
 
   get end(): number {
