@@ -56,7 +56,10 @@ export async function readUnsaved(disk: Disk, directory: string, volumeId: strin
 async function* unsavedExtents(store: DirtyStore): AsyncGenerator<BatchExtent> {
   const none = { read: () => 0 };
   const pages = store.map.pagesIn(0, Number.MAX_SAFE_INTEGER);
-  const builder = new ExtentBuilder({ store, clean: none, blockSizeBytes: EXPORT_PIECE_BYTES }, store.map);
+  const builder = new ExtentBuilder(
+    { store, clean: none, blockSizeBytes: EXPORT_PIECE_BYTES, givesUp: true },
+    store.map,
+  );
   // Zeroed ranges first: what was written over them since lies upon them.
   yield* mergeZeroes([], store.map);
   for (let at = 0; at < pages.length; ) {

@@ -1,5 +1,5 @@
 /** What has been written and is not in the bucket: the log, where each page is in it, and the pages that are lost. */
-import { StorageError } from '../../lib/errors.ts';
+import { isStorageError, StorageError } from '../../lib/errors.ts';
 import { DATA } from '../log/log-record.ts';
 import type { DamagedPart } from '../log/log-replay.ts';
 import type { WriteLog } from '../log/write-log.ts';
@@ -37,7 +37,7 @@ export class DirtyStore {
     for (let number = records.first; number < records.end; number++) {
       const offset = records.offset(number);
       this.damaged.deleteRange(pageAfter(offset), pageOf(offset + records.length(number)));
-      applyRecord(this.map, this.log, number, (page) => this.damaged.add(page));
+      applyRecord(this.map, this.log, number, (page, error) => this.#noteUnreadable(page, error));
     }
     for (const { number, index } of damaged) {
       const page = pageOf(records.offset(number)) + index;
@@ -122,7 +122,13 @@ export class DirtyStore {
     const offset = records.offset(number);
     const end = offset + records.length(number);
     this.damaged.deleteRange(pageAfter(offset), pageOf(end));
-    applyRecord(this.map, this.log, number, (page) => this.damaged.add(page));
+    applyRecord(this.map, this.log, number, (page, error) => this.#noteUnreadable(page, error));
+  }
+
+  /** What the disk cannot read now it may be able to read later: only what has changed is lost. */
+  #noteUnreadable(page: number, error: unknown): void {
+    if (!isStorageError(error, 'CORRUPT')) throw error;
+    this.damaged.add(page);
   }
 
   /** The whole page, where everything but its bytes [from, to) is known; else null. */

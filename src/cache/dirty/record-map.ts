@@ -4,11 +4,14 @@ import type { WriteLog } from '../log/write-log.ts';
 import { PAGE_BYTES, pageAfter, pageOf } from '../page.ts';
 import type { DirtyMap } from './dirty-map.ts';
 
+/** `error`: CORRUPT where what was read is not what was written, UNAVAILABLE where the disk could not read it. */
+export type OnUnreadable = (page: number, error: unknown) => void;
+
 /**
- * Applies one record. Parts of pages at its ends are read from the log; `onDamaged` is told of those that cannot be, and
- * of those whose page cannot be, which are then not in the map.
+ * Applies one record. Parts of pages at its ends are read from the log; `onUnreadable` is told of those that cannot be, and
+ * of those whose page cannot be, which are then not in the map. It may throw.
  */
-export function applyRecord(map: DirtyMap, log: WriteLog, number: number, onDamaged: (page: number) => void): void {
+export function applyRecord(map: DirtyMap, log: WriteLog, number: number, onUnreadable: OnUnreadable): void {
   const { records } = log;
   const offset = records.offset(number);
   const end = offset + records.length(number);
@@ -20,18 +23,12 @@ export function applyRecord(map: DirtyMap, log: WriteLog, number: number, onDama
     return;
   }
   if (first < last) map.setPages(first, last, number);
-  if (pageOf(offset) < first) applyPart(map, log, number, 0, onDamaged);
-  if (last >= first && end > last * PAGE_BYTES) applyPart(map, log, number, last - pageOf(offset), onDamaged);
+  if (pageOf(offset) < first) applyPart(map, log, number, 0, onUnreadable);
+  if (last >= first && end > last * PAGE_BYTES) applyPart(map, log, number, last - pageOf(offset), onUnreadable);
 }
 
 /** Applies page `index` of the record, of which it has a part only. */
-function applyPart(
-  map: DirtyMap,
-  log: WriteLog,
-  number: number,
-  index: number,
-  onDamaged: (page: number) => void,
-): void {
+function applyPart(map: DirtyMap, log: WriteLog, number: number, index: number, onUnreadable: OnUnreadable): void {
   const { records } = log;
   const offset = records.offset(number);
   const page = pageOf(offset) + index;
@@ -41,8 +38,8 @@ function applyPart(
   try {
     log.readSync(number, index, 1, part);
     map.setPart(page, at, part, number, wholePage(map, log, page));
-  } catch {
-    onDamaged(page);
+  } catch (error) {
+    onUnreadable(page, error);
   }
 }
 

@@ -1,5 +1,6 @@
 /** What is uploaded in one piece: the records of the log up to a barrier, each page once, as the layout wants it. */
 import type { BatchExtent } from '../../layout/layout.ts';
+import { isStorageError } from '../../lib/errors.ts';
 import { DirtyMap } from '../dirty/dirty-map.ts';
 import type { DirtyStore } from '../dirty/dirty-store.ts';
 import { applyRecord } from '../dirty/record-map.ts';
@@ -38,6 +39,8 @@ export interface BatchSources {
   readonly store: DirtyStore;
   readonly clean: CleanPages;
   readonly blockSizeBytes: number;
+  /** What the disk cannot read is given up as damaged; else it is met with UNAVAILABLE, and may be tried again. */
+  readonly givesUp: boolean;
 }
 
 /** Reads everything that records [first, end) bring. What is damaged is left out, and known to the store afterwards. */
@@ -46,7 +49,10 @@ export async function buildBatch(sources: BatchSources, first: number, end: numb
   const { log } = store;
   const map = new DirtyMap();
   for (let number = first; number < end; number++) {
-    applyRecord(map, log, number, (page) => store.damaged.add(page));
+    applyRecord(map, log, number, (page, error) => {
+      if (!sources.givesUp && !isStorageError(error, 'CORRUPT')) throw error;
+      store.damaged.add(page);
+    });
   }
   const pages = map.pagesIn(0, Number.MAX_SAFE_INTEGER);
   const builder = new ExtentBuilder(sources, map);
@@ -182,7 +188,8 @@ export class ExtentBuilder {
     const index = first - pageOf(log.records.offset(record));
     try {
       await log.read(record, index, end - first, target);
-    } catch {
+    } catch (error) {
+      if (!this.#sources.givesUp && !isStorageError(error, 'CORRUPT')) throw error;
       if (end - first === 1) this.#noteDamage(first, record);
       else
         for (let page = first; page < end; page++) {
@@ -234,11 +241,13 @@ export function mergeZeroes(extents: readonly BatchExtent[], map: DirtyMap): Bat
   const merged: BatchExtent[] = [];
   const ranges = map.zeroRangesIn(0, Number.MAX_SAFE_INTEGER);
   let next = 0;
+  /** What has been added reaches to here; the last of it may reach into more than one range. */
+  let done = 0;
   const addZeroes = (from: number, to: number): void => {
     if (to > from) merged.push({ offset: from, zeroLength: to - from });
   };
   for (const range of ranges) {
-    let from = range.first * PAGE_BYTES;
+    let from = Math.max(done, range.first * PAGE_BYTES);
     const end = range.end * PAGE_BYTES;
     for (let extent = extents[next]; extent !== undefined && extent.offset < end; extent = extents[++next]) {
       if (extent.offset >= from) addZeroes(from, Math.min(extent.offset, end));
@@ -246,6 +255,7 @@ export function mergeZeroes(extents: readonly BatchExtent[], map: DirtyMap): Bat
       from = Math.max(from, pageAfter(extentEnd(extent)) * PAGE_BYTES);
     }
     addZeroes(from, end);
+    done = Math.max(from, end);
   }
   return [...merged, ...extents.slice(next)];
 }

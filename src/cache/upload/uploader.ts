@@ -13,6 +13,8 @@ import { buildBatch, type CleanPages, extentEnd, type UploadBatch } from './uplo
 const BATCH_BYTES = 32 * 1024 * 1024;
 const RETRY_PAUSE_MIN_MS = 500;
 const RETRY_PAUSE_MAX_MS = 30_000;
+/** So long the disk may fail to read a write before that counts as lost, and the others go on without it. */
+const UNREADABLE_PATIENCE_MS = 300_000;
 /** Uploading begins when the log is as full as this, whatever else is set. */
 const LOG_SHARE_MAX = 0.5;
 
@@ -70,6 +72,8 @@ export class Uploader {
   #uploadedBytes = 0;
   #failure: { readonly error: unknown; readonly sinceMs: number } | null = null;
   #fatal: unknown = null;
+  /** Since when the disk has not been able to read what is to be uploaded. */
+  #unreadableSinceMs: number | null = null;
   #checkpoint: Promise<void> | null = null;
   /** The last one begun. Never rejects. */
   #checkpointing: Promise<void> = Promise.resolve();
@@ -219,10 +223,19 @@ export class Uploader {
 
   /** Reads the next batch, from record `first` on, once all of it is durable: the bucket never has what a crash may take back. */
   async #prepare(first: number): Promise<UploadBatch> {
-    const { store, clean, layout } = this.#options;
+    const { store, clean, layout, clock } = this.#options;
     const end = this.#cut(first);
     if (!store.log.isDurable(end)) await store.log.sync();
-    return buildBatch({ store, clean, blockSizeBytes: layout.blockSizeBytes }, first, end);
+    const unreadableMs = this.#unreadableSinceMs === null ? 0 : clock.now() - this.#unreadableSinceMs;
+    const givesUp = unreadableMs > UNREADABLE_PATIENCE_MS;
+    try {
+      const batch = await buildBatch({ store, clean, blockSizeBytes: layout.blockSizeBytes, givesUp }, first, end);
+      this.#unreadableSinceMs = null;
+      return batch;
+    } catch (error) {
+      this.#unreadableSinceMs ??= clock.now();
+      throw error;
+    }
   }
 
   /** The last barrier within the size of a batch; where there is none, as many records as fit. */
