@@ -75,9 +75,12 @@ function addClean(runs: RunList, clean: CleanCounter, from: number, to: number, 
   }
 }
 
-/** What is dirty of [offset, end), in runs of bytes; ascending. A page of which only parts are dirty counts whole. */
+/**
+ * What is dirty of [offset, end), in runs of bytes; ascending. A page of which only parts are dirty counts whole, and so does
+ * one that is lost: what the bucket has for it is not what it holds.
+ */
 export function dirtySpans(store: DirtyStore, offset: number, end: number): DirtySpan[] {
-  const { map, log } = store;
+  const { map, log, damaged } = store;
   const first = pageOf(offset);
   const endPage = pageAfter(end);
   const spans: { from: number; to: number; zero: boolean }[] = [];
@@ -86,11 +89,14 @@ export function dirtySpans(store: DirtyStore, offset: number, end: number): Dirt
     if (last !== undefined && last.to === from && last.zero === zero) last.to = to;
     else if (to > from) spans.push({ from, to, zero });
   };
-  const pages = map.pagesIn(first, endPage);
+  const lost = damaged.pages.filter((page) => page >= first && page < endPage);
+  const dirty = map.pagesIn(first, endPage);
+  const pages = lost.length === 0 ? dirty : [...new Set([...dirty, ...lost])].sort((a, b) => a - b);
   let next = 0;
   const addPagesBefore = (limit: number): void => {
     for (let page = pages[next]; page !== undefined && page < limit; page = pages[++next]) {
-      const record = map.partial(page) === undefined ? map.record(page) : -1;
+      const isWhole = map.partial(page) === undefined && !damaged.has(page);
+      const record = isWhole ? map.record(page) : -1;
       add(page * PAGE_BYTES, (page + 1) * PAGE_BYTES, record >= 0 && log.records.kind(record) !== DATA);
     }
   };
