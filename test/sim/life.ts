@@ -30,6 +30,7 @@ export class Life {
   readonly #trace: Trace;
   readonly #endAtMs: number;
   #callsLeft: number;
+  #calls = 0;
   #dead = false;
 
   constructor(options: LifeOptions) {
@@ -77,8 +78,12 @@ export class Life {
     };
     work.then(done, done);
     const endMs = this.time.nowMs + maxMs;
+    let calls = this.#calls;
     for (let idleTurns = 0; ; ) {
       await settle(1);
+      // A disk without latency answers some turns later, and no time passes.
+      if (calls !== this.#calls) idleTurns = 0;
+      calls = this.#calls;
       if (this.#dead) return null;
       if (settled) return { value: await work };
       if (this.time.nowMs >= this.#endAtMs) {
@@ -100,6 +105,7 @@ export class Life {
 
   /** To be called with every call of the disk and the store: any of them may be the one that is never made. */
   #countCall(): void {
+    this.#calls++;
     if (--this.#callsLeft === 0) this.end();
   }
 }

@@ -8,15 +8,23 @@ import type { Trace } from './trace.ts';
 
 const SOUND: DiskFaults = { read: 0, write: 0, sync: 0, names: 0 };
 const MIB = 1024 * 1024;
+const READ_FAULTS_MS_MAX = 60_000;
+/** What cannot be read for longer than this and the above counts as lost, which is a matter of damage. */
+const UNREADABLE_MS_MAX = 180_000;
 
 export class Nature {
   readonly #life: Life;
   readonly #plan: NaturePlan;
   readonly #random: Random;
   readonly #trace: Trace;
+  readonly #onDamage: () => void;
   readonly #calm = new AbortController();
+  /** When the disk first failed to read in this life. */
+  #unreadableSinceMs: number | null = null;
 
-  constructor(life: Life, plan: NaturePlan, random: Random, trace: Trace) {
+  /** `onDamage`: called when what is stored is damaged. */
+  constructor(life: Life, plan: NaturePlan, random: Random, trace: Trace, onDamage: () => void) {
+    this.#onDamage = onDamage;
     this.#life = life;
     this.#plan = plan;
     this.#random = random;
@@ -77,8 +85,19 @@ export class Nature {
       { ...SOUND, names: share },
       { read: share, write: share, sync: share, names: share },
     ]);
+    if (faults.read > 0) {
+      this.#unreadableSinceMs ??= this.#life.time.nowMs;
+      if (this.#life.time.nowMs - this.#unreadableSinceMs > UNREADABLE_MS_MAX) return;
+    }
     this.#life.disk.faults = faults;
     this.#trace.line(`disk: faults ${JSON.stringify(faults)}`);
+    if (faults.read > 0) void this.#endReadFaults();
+  }
+
+  async #endReadFaults(): Promise<void> {
+    const { clock, disk } = this.#life;
+    await clock.sleep(this.#random.below(READ_FAULTS_MS_MAX), this.#calm.signal).catch(() => {});
+    if (!this.#life.isDead) disk.faults = { ...disk.faults, read: 0 };
   }
 
   #damage(): void {
@@ -88,6 +107,7 @@ export class Nature {
     if (first === undefined) return;
     const { path, sizeBytes } = this.#random.pick([first, ...rest]);
     const position = this.#random.below(sizeBytes);
+    this.#onDamage();
     if (this.#random.chance(0.7)) disk.flipBit(path, position);
     else disk.breakSector(path, position);
   }

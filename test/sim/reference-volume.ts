@@ -3,7 +3,7 @@
  */
 import type { Layout } from '../../src/layout/layout.ts';
 import { StorageError } from '../../src/lib/errors.ts';
-import type { DeviceExtent, Geometry, WriteOptions } from '../../src/volume/block-device.ts';
+import type { DeviceExtent, WriteOptions } from '../../src/volume/block-device.ts';
 import { type LogRecord, ReferenceLog } from './reference-log.ts';
 import { Overlay, PAGE_BYTES } from './reference-overlay.ts';
 import type { SimVolume, Subject, SubjectOptions } from './subject.ts';
@@ -38,7 +38,6 @@ export function referenceSubject(mistake: Mistake | null = null): Subject {
 }
 
 class ReferenceVolume implements SimVolume {
-  readonly geometry: Geometry;
   readonly #options: SubjectOptions;
   readonly #layout: Layout;
   readonly #mistake: Mistake | null;
@@ -65,14 +64,6 @@ class ReferenceVolume implements SimVolume {
     this.#layout = options.layout;
     this.#mistake = mistake;
     this.#log = log;
-    const { sizeBytes } = options.layout;
-    this.geometry = {
-      sizeBytes,
-      blockSizeMinBytes: 1,
-      blockSizePreferredBytes: PAGE_BYTES,
-      blockSizeMaxBytes: sizeBytes,
-      readOnly: false,
-    };
   }
 
   static async open(options: SubjectOptions, mistake: Mistake | null): Promise<ReferenceVolume> {

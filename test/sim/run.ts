@@ -8,7 +8,7 @@ import { type Outcome, runOnProcesses } from './run-seeds.ts';
 import { simulate } from './simulation.ts';
 import { subjectNamed } from './subjects.ts';
 
-const SUBJECT = 'reference';
+const SUBJECT = 'cached';
 const PROGRESS_MS = 10_000;
 /** After so many failures there is enough to look into. */
 const FAILURES_MAX = 20;

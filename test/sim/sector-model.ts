@@ -60,6 +60,11 @@ export class SectorModel {
   #time = 0;
   /** Sectors compared. */
   checked = 0;
+  /**
+   * Bytes that were answered have been damaged on the disk: what could not be read could not be uploaded, and to say that
+   * everything has been means no more than everything that is left.
+   */
+  isDamaged = false;
 
   constructor(sizeBytes: number) {
     this.sectorCount = sizeBytes / SECTOR_BYTES;
@@ -115,6 +120,7 @@ export class SectorModel {
   /** What was made before it and is answered by now is in the bucket. */
   uploaded({ madeAt }: ModelMark): void {
     this.#time++;
+    if (this.isDamaged) return;
     for (const sector of this.#notUploaded) {
       const index = sector.states.findLastIndex(({ write }) => write.madeAt < madeAt && isAnswered(write));
       if (index < 0) continue;

@@ -112,7 +112,9 @@ class Simulation {
 
   async #live(plan: LifePlan): Promise<void> {
     const life = this.#begin(plan);
-    const nature = new Nature(life, this.#plan.nature, this.#random.fork(), this.#trace);
+    const nature = new Nature(life, this.#plan.nature, this.#random.fork(), this.#trace, () => {
+      this.#model.isDamaged = true;
+    });
     const excuses = new Excuses(life.disk.incidents, life.store, plan.durability);
     nature.begin();
     const volume = await this.#open(life, plan, excuses);

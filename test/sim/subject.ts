@@ -23,7 +23,7 @@ export interface SubjectOptions {
   readonly upload: { readonly ageMs: number; readonly dirtyBytesMax: number };
 }
 
-export interface SimVolume extends Omit<BlockDevice, 'close'> {
+export interface SimVolume extends Omit<BlockDevice, 'geometry' | 'close'> {
   /** Resolves once all that was written before is in the bucket. */
   uploadAll(signal: AbortSignal): Promise<void>;
   /** True: all is in the bucket. False: `giveUp` has aborted, and the rest is safe on the disk. */

@@ -1,11 +1,13 @@
 /** The volumes that can be simulated, by name. */
+import { cachedSubject } from './cached-subject.ts';
 import { MISTAKES, referenceSubject } from './reference-volume.ts';
 import type { Subject } from './subject.ts';
 
 export function subjectNamed(name: string): Subject {
+  if (name === 'cached') return cachedSubject;
   if (name === 'reference') return referenceSubject();
   const mistake = MISTAKES.find((one) => one === name);
   if (mistake === undefined)
-    throw new Error(`there is no subject "${name}"; there are: reference, ${MISTAKES.join(', ')}`);
+    throw new Error(`there is no subject "${name}"; there are: cached, reference, ${MISTAKES.join(', ')}`);
   return referenceSubject(mistake);
 }
