@@ -66,8 +66,8 @@ export interface BlockDevice {
   flush(): void | Promise<void>;
 
   /**
-   * Adjacent runs that cover the range, in order; lengths add up to `length`. Where that takes more than `countMax` runs,
-   * only the first so many: a list must stay short whatever the range.
+   * Adjacent runs that cover the range, in order; lengths add up to `length`. With a `countMax` they may end before that, but
+   * not before they begin: after so many runs, or where looking further would take long.
    */
   extents(offset: number, length: number, countMax?: number): DeviceExtent[] | Promise<DeviceExtent[]>;
 

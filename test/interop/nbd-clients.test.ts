@@ -1,4 +1,7 @@
-/** The NBD clients people use, on TCP and on a unix socket: what they write is what they read, and the map is right. */
+/**
+ * The NBD clients people use, on TCP and on a unix socket, with volumes without a cache: what they write is what they read,
+ * and the map is right.
+ */
 import assert from 'node:assert/strict';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -35,6 +38,8 @@ before(async () => {
     lifetime: file,
     config: {
       store: bucket.section,
+      // What is answered is in the bucket, and the map is that of its objects.
+      cache: { size: '0' },
       volumes: {
         big: { size: '1GiB', default: true, description: 'a large one' },
         map: { size: '64MiB' },
@@ -104,6 +109,9 @@ describe('nbdinfo', () => {
         extents.map(({ offset, length, description }) => [offset, length, description]),
         expected,
       );
+      const state = await runCommand(toolPath('nbdinfo'), ['--map=bucketdisk:state', '--json', uri('map', transport)]);
+      const [all, ...more]: { length: number; type: number }[] = JSON.parse(state.stdout);
+      assert.deepEqual([all?.length, all?.type, more], [64 * MIB, 0, []], 'nothing is cached');
       const totals = await runCommand(toolPath('nbdinfo'), ['--map', '--totals', '--json', uri('map', transport)]);
       const sums: { size: number; description: string }[] = JSON.parse(totals.stdout);
       const sizes = Object.fromEntries(sums.map(({ description, size }) => [description, size]));
@@ -212,6 +220,20 @@ describe('fio', () => {
   }
 });
 
+describe('nbdkit', () => {
+  for (const transport of TRANSPORTS) {
+    it(`passes requests on by its nbd plugin over ${transport}`, async (t) => {
+      if (!requireTools(t, ['nbdkit', 'nbdinfo', 'qemu-io'])) return;
+      const through = ['-U', '-', 'nbd', `uri=${uri(`io-${transport}`, transport)}`, '--run'];
+      const { stdout } = await runCommand(toolPath('nbdkit'), [...through, 'nbdinfo --size "$uri"']);
+      assert.equal(Number(stdout), 64 * MIB);
+      const writes = `-c 'write -P 7 10M 1M' -c 'write -f -P 8 10M 4k' -c flush -c 'discard 11M 64k' -c 'write -z 12M 64k'`;
+      const reads = `-c 'read -P 8 10M 4k' -c 'read -P 7 10244k 1020k' -c 'read -P 0 12M 64k'`;
+      await runCommand(toolPath('nbdkit'), [...through, `qemu-io -f raw ${writes} ${reads} "$uri"`]);
+    });
+  }
+});
+
 describe('libnbd', () => {
   const checks: Readonly<Record<string, string>> = {
     df: 'reads in chunks, and in one with DF',
@@ -240,7 +262,11 @@ describe('libnbd', () => {
   it('leaves in the bucket what was answered with FUA or before a flush, also when it is killed', async (t) => {
     if (!requireTools(t, ['python3-libnbd'])) return;
     const own = await fileBucket(t);
-    const config = { store: own.section, volumes: { disk: { size: '1MiB', blockSize: '64KiB' } } };
+    const config = {
+      store: own.section,
+      cache: { size: '0' },
+      volumes: { disk: { size: '1MiB', blockSize: '64KiB' } },
+    };
     const killed = await startAppliance({ lifetime: t, config });
     const client = startProcess(t, toolPath('python3-libnbd'), [REQUESTS, 'fua', killed.uris('disk').unix]);
     await client.until('all is answered', () => (client.stdout.includes('answered') ? true : undefined));

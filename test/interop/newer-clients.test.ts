@@ -1,4 +1,7 @@
-/** Clients of a newer Debian, which ask for extended headers: libnbd 1.22 and what is built on it, and qemu 10. */
+/**
+ * Clients of a newer Debian, which ask for extended headers: libnbd 1.22 and what is built on it, and qemu 10. The volumes have
+ * a cache, as those of the older clients' tests have none.
+ */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,7 +13,8 @@ import { MemoryDevice } from '../conformance/nbd/memory-device.ts';
 import { RawClient } from '../conformance/nbd/raw-client.ts';
 import { type Appliance, startAppliance } from '../support/appliance.ts';
 import { type NewerDebian, requireNewerDebian } from '../support/newer-debian.ts';
-import { fileBucket } from './support/buckets.ts';
+import { fileBucket, s3Bucket } from './support/buckets.ts';
+import { CommandLine } from './support/command-line.ts';
 import { fileLifetime } from './support/file-lifetime.ts';
 
 const MIB = 1024 * 1024;
@@ -92,19 +96,41 @@ describe('libnbd 1.22', () => {
     ]);
   });
 
+  it('sees what an appliance has written become clean once it is in the bucket', async (t) => {
+    const newer = await requireNewerDebian(t);
+    if (newer === null) return;
+    const bucket = await s3Bucket(t);
+    const config = { store: bucket.section, volumes: { disk: { size: '64MiB', blockSize: '64KiB' } } };
+    const cached = await startAppliance({ lifetime: t, config });
+    const upload = bucket.server.faults.hold({ op: 'PutObject', key: /^disk\/0000000[0-9a-f]$/ });
+    const target = cached.uris('disk').tcp;
+    await newer.run('qemu-io', ['-f', 'raw', '-c', 'write -P 5 0 1M', target]);
+    const map = async (): Promise<number[][]> => {
+      const { stdout } = await newer.run('nbdinfo', ['--map=bucketdisk:state', '--json', target]);
+      const extents: { offset: number; length: number; type: number }[] = JSON.parse(stdout);
+      return extents.map(({ offset, length, type }) => [offset, length, type]);
+    };
+    const rest = [MIB, 63 * MIB, ABSENT];
+    assert.deepEqual(await map(), [[0, MIB, DIRTY], rest]);
+    upload.release();
+    const commands = new CommandLine(cached.dir, config);
+    assert.equal((await commands.run(['flush', 'disk'])).code, 0);
+    assert.deepEqual(await map(), [[0, MIB, CLEAN], rest]);
+  });
+
   const checks: Readonly<Record<string, string>> = {
     extended: 'sends requests of a terabyte, and asks for the status of chosen contexts',
     df: 'reads in chunks, and in one with DF',
-    zeroes: 'zeroes with NO_HOLE and FAST_ZERO',
+    zeroes: 'zeroes with NO_HOLE and FAST_ZERO, parts of blocks too',
     trims: 'trims whole blocks and parts of them',
-    block_status: 'tells block status, all of it or one extent',
     unaligned: 'takes requests of every offset and length',
     overlapping: 'keeps the order of overlapping requests under way at once',
     past_the_end: 'refuses what lies past the end, and goes on',
     large: 'takes the largest request in one piece',
   };
   for (const [check, name] of Object.entries(checks)) {
-    it(name, (t) => runCheck(t, check, uri(check === 'extended' ? 'huge' : 'requests')));
+    const args = check === 'zeroes' ? ['zeroed'] : [];
+    it(name, (t) => runCheck(t, check, uri(check === 'extended' ? 'huge' : 'requests'), ...args));
   }
 });
 
@@ -160,8 +186,8 @@ describe('qemu 10', () => {
   });
 });
 
-async function runCheck(t: TestContext, check: string, target: string): Promise<void> {
+async function runCheck(t: TestContext, check: string, ...args: string[]): Promise<void> {
   const newer: NewerDebian | null = await requireNewerDebian(t);
   if (newer === null) return;
-  await newer.run('python3', ['-', check, target], { input: await readFile(REQUESTS) });
+  await newer.run('python3', ['-', check, ...args], { input: await readFile(REQUESTS) });
 }

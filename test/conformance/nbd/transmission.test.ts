@@ -133,6 +133,8 @@ for (const Device of [MemoryDevice, LaterMemoryDevice]) {
           ['BLOCK_STATUS without a context', { type: Command.BLOCK_STATUS, length: 512 }, EINVAL],
         ];
         const write = { type: Command.WRITE, payload: Buffer.alloc(512, 1) };
+        if (framing === 'simple')
+          rows.push(['DF on READ', { type: Command.READ, flags: CommandFlag.DF, length: 512 }, EINVAL]);
         if (framing === 'extended') {
           rows.push(
             ['READ with a payload', { type: Command.READ, payload: Buffer.alloc(512, 1) }, EINVAL],
