@@ -100,17 +100,21 @@ export class Stores {
         BLOCKS_IN_FLIGHT_MIN,
         Math.min(settings.store.concurrency * 2, Math.floor(BLOCK_MEMORY_MAX_BYTES / blockSizeBytes)),
       ),
-      cache: cached ? this.#cache(volume) : null,
+      cache: cached && this.#isCached(volume) ? this.#cache(volume) : null,
+      formerCache: cached && !this.#isCached(volume) ? this.#cache(volume) : null,
       clock,
       log,
     };
     return { options: { ...volume, url, prefix: keyPrefix }, environment };
   }
 
-  #cache({ name, readOnly, sharedDisk }: VolumeSettings): CacheEnvironment | null {
+  #isCached({ readOnly, sharedDisk }: VolumeSettings): boolean {
+    return this.#options.settings.cache.sizeBytes > 0 && !readOnly && !sharedDisk;
+  }
+
+  #cache({ name }: VolumeSettings): CacheEnvironment {
     const { cache, upload, volumes } = this.#options.settings;
-    if (cache.sizeBytes === 0 || readOnly || sharedDisk) return null;
-    const sharers = Object.values(volumes).filter((one) => !one.readOnly && !one.sharedDisk).length;
+    const sharers = Object.values(volumes).filter((one) => this.#isCached(one)).length;
     return {
       disk: new SystemDisk(),
       directory: cacheDirectory(cache.dir, name),

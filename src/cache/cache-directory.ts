@@ -5,7 +5,7 @@ import { StorageError } from '../lib/errors.ts';
 import { silentLog } from '../lib/log.ts';
 import { DamagedPages } from './dirty/damaged-pages.ts';
 import { DirtyStore } from './dirty/dirty-store.ts';
-import { LOG_BYTES_MIN, saltOf, WriteLog } from './log/write-log.ts';
+import { saltOf, WriteLog } from './log/write-log.ts';
 import { PAGE_BYTES } from './page.ts';
 import { ExtentBuilder, mergeZeroes } from './upload/upload-batch.ts';
 
@@ -31,6 +31,8 @@ export async function hasUnsaved(disk: Disk, directory: string, volumeId: string
 /** Removes the cache, whatever is in it. */
 export function removeCache(disk: Disk, directory: string): void {
   const log = logDirectory(directory);
+  // First: a head without its files would tell of writes that are lost.
+  disk.remove(`${log}/head`);
   for (const name of disk.list(log)) disk.remove(`${log}/${name}`);
   for (const name of FILES) disk.remove(`${directory}/${name}`);
 }
@@ -72,7 +74,7 @@ async function openStore(disk: Disk, directory: string, volumeId: string): Promi
   const { log, damaged } = await WriteLog.open({
     disk,
     directory: logDirectory(directory),
-    sizeBytes: LOG_BYTES_MIN,
+    sizeBytes: null,
     salt: saltOf(volumeId),
     nowMs: () => 0,
     log: silentLog,

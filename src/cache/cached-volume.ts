@@ -9,7 +9,7 @@ import { makeDurableDirectory } from '../lib/disk/durable-directory.ts';
 import type { Disk } from '../lib/disk.ts';
 import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import { logDirectory, staleCache } from './cache-directory.ts';
+import { logDirectory } from './cache-directory.ts';
 import { CleanReader } from './clean-reader.ts';
 import { DamagedPages } from './dirty/damaged-pages.ts';
 import { dirtySpans, overlayExtents, RunList, type StateExtent } from './dirty/dirty-extents.ts';
@@ -36,9 +36,7 @@ export interface CachedVolumeOptions {
   readonly layout: Layout;
   /** The log and the cached pages found there are taken for this volume's only if they are of this very identity. */
   readonly volumeId: string;
-  /** Nobody else has written the volume since the cache was last used. Else what it holds is stale: CONFLICT where that is unsaved. */
-  readonly continuous: boolean;
-  /** And nobody else can have: also the clean pages are those of the bucket. */
+  /** Nobody else can have written the volume since the cache was last used: the clean pages are those of the bucket. */
   readonly trusted: boolean;
   /**
    * Where they are not trusted: resolves with how to tell whether a range of bytes is in the bucket as it was when the cache was
@@ -131,9 +129,8 @@ export class CachedVolume {
   }
 
   /**
-   * Opens the cache in `directory`, or makes it, and takes up what a crash has left in it. CONFLICT where it holds writes that
-   * are not in the bucket, and the volume has had another writer since; CORRUPT where flushed writes are lost; NO_SPACE
-   * where the log does not fit on the disk.
+   * Opens the cache in `directory`, or makes it, and takes up what a crash has left in it. CORRUPT where flushed writes are lost;
+   * NO_SPACE where the log does not fit on the disk.
    */
   static async open(options: CachedVolumeOptions): Promise<CachedVolume> {
     const { disk, directory, volumeId, clock, log, layout } = options;
@@ -152,9 +149,6 @@ export class CachedVolume {
     });
     try {
       const damaged = DamagedPages.open(disk, directory);
-      if (!options.continuous && (writeLog.records.end > writeLog.records.first || damaged.count > 0)) {
-        throw staleCache(directory);
-      }
       const { cacheSizeBytes: sizeBytes } = options;
       const cache = await ReadCache.open({ disk, directory, sizeBytes, identity: volumeId, clock, log });
       volume = new CachedVolume(options, { writeLog, damaged, cache });

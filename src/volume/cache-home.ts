@@ -2,7 +2,7 @@
  * The directory of a volume's cache, and whose it is: which volume, and under which claims it was used. A cache is stale
  * once somebody else has held the volume, which the claims found in the bucket tell.
  */
-import { hasUnsaved, removeCache, WAYS_OUT } from '../cache/cache-directory.ts';
+import { hasUnsaved, removeCache, staleCache, WAYS_OUT } from '../cache/cache-directory.ts';
 import type { Disk } from '../lib/disk.ts';
 import { StorageError } from '../lib/errors.ts';
 
@@ -13,8 +13,6 @@ const LINKS_MAX = 64;
 
 /** What the claims that were found in the bucket say of a cache. */
 export interface CacheContinuity {
-  /** No other appliance has held the volume since the cache was last used. */
-  readonly continuous: boolean;
   /**
    * Somebody else may have written it since then, by the store's clock: only what has not changed since is as the cache has it.
    * Null: nobody can have, as its claims stood all the time.
@@ -117,13 +115,23 @@ export class CacheHome {
   async clearForeign(volumeId: string): Promise<void> {
     const { volumeId: other } = this;
     if (other === null || other === volumeId) return;
-    if (await hasUnsaved(this.#disk, this.directory, other)) {
+    if (await this.hasUnsaved()) {
       throw new StorageError(
         'CONFLICT',
         `the cache in ${this.directory} is of another volume (${other}) and has writes that are not in its bucket. ${WAYS_OUT}`,
       );
     }
     this.remove();
+  }
+
+  /** Whether it has writes that are not in the bucket. CORRUPT where that cannot be told. */
+  async hasUnsaved(): Promise<boolean> {
+    return this.#owner !== null && hasUnsaved(this.#disk, this.directory, this.#owner.volumeId);
+  }
+
+  /** CONFLICT where it has writes that are not in the bucket: somebody else has written the volume since. */
+  async refuseUnsaved(): Promise<void> {
+    if (await this.hasUnsaved()) throw staleCache(this.directory);
   }
 
   /** Removes the cache, whatever is in it. */

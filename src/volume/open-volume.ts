@@ -1,7 +1,6 @@
 /** From a prefix of a bucket to an open volume: looking, claiming, looking again, creating or adopting. */
 
 import { randomUUID } from 'node:crypto';
-import { hasUnsaved, staleCache } from '../cache/cache-directory.ts';
 import { CachedVolume } from '../cache/cached-volume.ts';
 import { PAGE_BYTES } from '../cache/page.ts';
 import type { UploadTriggers } from '../cache/upload/uploader.ts';
@@ -52,6 +51,8 @@ export interface VolumeEnvironment {
   readonly inFlightBlocksMax: number;
   /** Null: volumes are opened without a cache. */
   readonly cache: CacheEnvironment | null;
+  /** Where a volume that is opened without a cache may have one left from before; null: that is not to be looked at. */
+  readonly formerCache: CacheEnvironment | null;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -87,16 +88,19 @@ export async function openVolume(
   // Looked at before it is claimed, so that nothing is ever written where no volume of ours belongs.
   const { signal } = options;
   const looked = await look(volume, environment, options);
+  await emptyFormerCache(volume, environment, looked, options);
   if (volume.readOnly) return assemble(volume, environment, looked, null, null);
   const cacheClaim = await expectCache(volume, environment, looked, signal);
   const { hold, claims } = await holdVolume(volume, environment, options, cacheClaim?.holder);
+  const overtaken = cacheClaim !== null && wasOvertaken(cacheClaim, claims);
   try {
     const recorded = await lookAndRecord(volume, environment, options, hold);
+    if (overtaken) await makeAnew(cacheClaim.home, environment, volume);
     const continuity = cacheClaim === null ? null : await settleCache(cacheClaim, claims, recorded);
     return await assemble(volume, environment, recorded, hold, continuity);
   } catch (error) {
     // Writes in a cache that cannot be opened now are still to be uploaded: s3backer must not come between.
-    if (cacheClaim?.continues === true) await hold.abandon();
+    if (cacheClaim?.continues === true && !overtaken) await hold.abandon();
     else await hold.release();
     throw error;
   }
@@ -236,7 +240,6 @@ async function assemble(
       ? null
       : await CachedVolume.open({
           ...cache,
-          continuous: continuity.continuous,
           trusted: suspectSince === null,
           unchanged,
           onTrusted: continuity.onTrusted,
@@ -292,40 +295,72 @@ async function expectCache(
   await home.clearForeign(volumeId);
   const keys = volumeKeys(volume.prefix);
   const lease = await readLease(controlStore, keys.lease, signal);
+  const tokenStands = home.hasToken((await readToken(controlStore, keys.token, signal))?.value ?? null);
   const { ifMatch, ifNoneMatch } = await environment.conditionalPuts();
-  const leased = ifMatch && ifNoneMatch;
-  const continues = leased
-    ? home.follows(lease)
-    : home.hasToken((await readToken(controlStore, keys.token, signal))?.value ?? null);
-  if (home.volumeId !== null && !continues) {
-    if (await hasUnsaved(cache.disk, cache.directory, volumeId)) throw staleCache(cache.directory);
-    environment.log.info('the volume has had another writer since: its cache is made anew', { volume: volume.name });
-    home.remove();
-  }
+  const continues = ifMatch && ifNoneMatch ? home.follows(lease) : tokenStands;
+  // Our token stays while there are writes left: where it is gone, somebody else has had the volume mounted.
+  if (home.volumeId !== null && !tokenStands) await home.refuseUnsaved();
+  if (home.volumeId !== null && !continues) await makeAnew(home, environment, volume);
   const holder = randomUUID();
   const after = lease?.holder ?? null;
   await home.expectClaim({ holder, after }, tokenOf(claimant.instance, volume.prefix));
   return { home, holder, after, continues };
 }
 
+/** Whether somebody came between the look and the claim, and has made the cache stale after all. */
+function wasOvertaken({ home, after, continues }: CacheClaim, { lease, token }: VolumeClaims): boolean {
+  if (!continues) return false;
+  return lease === null ? !home.hasToken(token.former) : lease.former?.holder !== after;
+}
+
+/** Removes a cache that somebody else has made stale. CONFLICT where it has writes that are not in the bucket. */
+async function makeAnew(home: CacheHome, { log }: VolumeEnvironment, { name }: VolumeOptions): Promise<void> {
+  await home.refuseUnsaved();
+  log.info('the volume has had another writer since: its cache is made anew', { volume: name });
+  home.remove();
+}
+
 /** The claim has been made: what that says of the cache. */
 async function settleCache(
-  { home, holder, after, continues }: CacheClaim,
+  { home, holder }: CacheClaim,
   { lease, token, tokenValue }: VolumeClaims,
   { identity }: Looked,
 ): Promise<CacheContinuity> {
-  // Whoever came between the look and the claim has made the cache stale after all.
-  const continuous = !continues || lease === null || lease.former?.holder === after;
   let { suspectSince } = home;
-  if (continues && suspectSince === null && !home.hasToken(token.former)) {
+  if (home.volumeId !== null && suspectSince === null && !home.hasToken(token.former)) {
     const releasedAt = lease?.former?.changedAt;
     // Without a date nothing is old enough.
     suspectSince = new Date(releasedAt === undefined ? 0 : releasedAt.getTime() - RELEASE_MARGIN_MS);
   }
-  if (continuous) {
-    await home.settleClaim(identity.record.volumeId, lease === null ? null : holder, tokenValue, suspectSince);
+  await home.settleClaim(identity.record.volumeId, lease === null ? null : holder, tokenValue, suspectSince);
+  return { suspectSince, onTrusted: () => home.noteTrusted() };
+}
+
+/**
+ * For a volume that has no cache any more: uploads what is left in the one it had, and removes that, as it will not be kept up to
+ * date. CONFLICT where its writes cannot go to the bucket by themselves.
+ */
+async function emptyFormerCache(
+  volume: VolumeOptions,
+  environment: VolumeEnvironment,
+  looked: Looked,
+  options: OpenOptions,
+): Promise<void> {
+  const { formerCache: former, log } = environment;
+  const home = former === null ? null : CacheHome.find(former.disk, former.directory);
+  if (former === null || home === null) return;
+  await home.clearForeign(looked.identity.record.volumeId);
+  if (volume.readOnly || volume.sharedDisk) {
+    await home.refuseUnsaved();
+    return;
   }
-  return { continuous, suspectSince, onTrusted: () => home.noteTrusted() };
+  if (await home.hasUnsaved()) {
+    log.info('the volume has no cache any more: uploading the writes that are left in it', { volume: volume.name });
+    const drained = await openVolume(volume, { ...environment, cache: former, formerCache: null }, options);
+    const closed = await drained.close(options.signal);
+    if (closed !== 'clean') throw new StorageError('CANCELLED', 'gave up uploading what was left in the cache');
+  }
+  CacheHome.open(former.disk, former.directory).remove();
 }
 
 function refuseExisting(volume: VolumeOptions, { record, sampleBlock }: Inspection): void {

@@ -17,7 +17,6 @@ export const cachedSubject: Subject = {
     return CachedVolume.open({
       ...options,
       volumeId: 'volume',
-      continuous: true,
       trusted,
       unchanged: trusted || !seesChanges ? null : unchanged(),
       onTrusted: async () => {},

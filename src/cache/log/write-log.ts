@@ -40,8 +40,8 @@ export interface WriteLogOptions {
   readonly disk: Disk;
   /** The log's own. */
   readonly directory: string;
-  /** At least LOG_BYTES_MIN. A log that holds something keeps its size until it is empty. */
-  readonly sizeBytes: number;
+  /** At least LOG_BYTES_MIN. A log that holds something keeps its size until it is empty. Null: as large as it is. */
+  readonly sizeBytes: number | null;
   /** The volume's, so that its records are not taken for another's. */
   readonly salt: number;
   readonly nowMs: () => number;
@@ -99,8 +99,9 @@ export class WriteLog {
         const records = new LogRecords(found.number);
         const end = await replayLog(records, { files, head: found, salt, atMs: nowMs() });
         await writeAgain(files, Math.max(end.claimedPosition, found.position), end.position);
-        const sameSize = found.fileBytes * found.fileCount === geometryOf(options.sizeBytes).totalBytes;
-        if (sameSize || records.end > records.first) {
+        const sizeBytes = found.fileBytes * found.fileCount;
+        const keepsSize = options.sizeBytes === null || sizeBytes === geometryOf(options.sizeBytes).totalBytes;
+        if (keepsSize || records.end > records.first) {
           const head: LogHead = { ...found, sequence: found.sequence + 1, life: found.life + 1 };
           await headFile.write(head);
           const { position, previousChecksum, damaged } = end;
@@ -110,6 +111,7 @@ export class WriteLog {
           };
         }
         files.close();
+        files = null;
       }
       const made = await makeFiles(options, found);
       files = made.files;
@@ -348,7 +350,7 @@ async function writeAgain(files: LogFiles, from: number, to: number): Promise<vo
 async function makeFiles(options: WriteLogOptions, found: LogHead | null): Promise<{ files: LogFiles; head: LogHead }> {
   const { disk, directory, sizeBytes } = options;
   for (const name of disk.list(directory)) if (name !== 'head') disk.remove(`${directory}/${name}`);
-  const { fileBytes, fileCount } = geometryOf(sizeBytes);
+  const { fileBytes, fileCount } = geometryOf(sizeBytes ?? LOG_BYTES_MIN);
   const files = await LogFiles.open(disk, directory, fileBytes, fileCount);
   const head: LogHead = {
     sequence: (found?.sequence ?? 0) + 1,

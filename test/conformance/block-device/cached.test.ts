@@ -26,7 +26,6 @@ function openCached(
     directory,
     layout: openBlocks(store, variant, DEVICE_BYTES),
     volumeId: 'volume',
-    continuous: true,
     trusted: true,
     unchanged: null,
     onTrusted: async () => {},

@@ -120,6 +120,7 @@ export function bench(
     claimant: { instance, host: `${instance}.example`, pid: 7 },
     leaseDurationMs: options.leaseDurationMs ?? LIFE_MS,
     cache: null,
+    formerCache: null,
     inFlightBlocksMax: 16,
     clock,
     log,

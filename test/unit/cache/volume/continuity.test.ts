@@ -1,0 +1,231 @@
+/** Whose cache it is: what becomes of it when somebody else has had the volume, and when nobody has. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BLOCK, blockOf, LEASE, putS3backerBlock, TOKEN } from '../../volume/fixtures.ts';
+import { isStale } from './errors.ts';
+import { blockKey, CACHE_DIRECTORY, finish, kill, leave, machine, read, stored, upload, write } from './fixtures.ts';
+
+const TEN_MINUTES_MS = 600_000;
+/** A volume is looked at before it is claimed and after. */
+const LISTINGS_A_LOOK = 1;
+
+test('writes left in the cache go on at the next start, with the newest of each block', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await write(one, first, 1, blockOf(2));
+  await leave(one, first);
+  assert.equal(await stored(one, 1), null);
+
+  const second = await one.open();
+  assert.deepEqual(await read(one, second, 1), blockOf(2));
+  await finish(one, second);
+  assert.deepEqual(await stored(one, 1), blockOf(2));
+});
+
+test('a killed process finds its writes and its cached pages again', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await upload(one, first);
+  await write(one, first, 2, blockOf(2));
+  kill(one);
+
+  const second = await one.open();
+  assert.deepEqual(await read(one, second, 2), blockOf(2));
+  const gets = one.bench.store.operations.length;
+  assert.deepEqual(await read(one, second, 1), blockOf(1));
+  assert.equal(one.bench.store.operations.length, gets, 'the page came from the cache');
+});
+
+test('after a clean stop the cached pages are used where the block has not changed since, and not where it has', async () => {
+  const one = machine();
+  const first = await one.open();
+  // Whole lines of the cache, which is what is kept or forgotten.
+  for (let block = 16; block < 64; block++) await write(one, first, block, blockOf(block));
+  await upload(one, first);
+  await one.bench.clock.advance(TEN_MINUTES_MS);
+  await finish(one, first);
+  await one.bench.clock.advance(TEN_MINUTES_MS);
+  // As s3backer might have meanwhile, leaving no trace: one is changed, one is deleted.
+  await putS3backerBlock(one.bench.store.inner, blockKey(32), blockOf(99));
+  await one.bench.store.inner.delete([blockKey(48)]);
+
+  const second = await one.open();
+  await one.bench.clock.advance(1000);
+  const before = one.bench.store.operations.length;
+  assert.deepEqual(await read(one, second, 16), blockOf(16));
+  assert.equal(one.bench.store.operations.length, before, 'what has not changed came from the cache');
+  assert.deepEqual(await read(one, second, 32), blockOf(99));
+  assert.deepEqual(await read(one, second, 48), Buffer.alloc(BLOCK));
+});
+
+test('cached pages that have not been looked at yet are suspect also after a crash', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 16, blockOf(16));
+  await one.bench.clock.advance(TEN_MINUTES_MS);
+  await finish(one, first);
+  await one.bench.clock.advance(TEN_MINUTES_MS);
+  await putS3backerBlock(one.bench.store.inner, blockKey(16), blockOf(99));
+
+  // The listing of the blocks never answers; by the third start the token is ours again.
+  let listings = 0;
+  one.bench.store.before = ({ kind }) =>
+    kind === 'list' && ++listings > 2 * LISTINGS_A_LOOK ? new Promise<void>(() => {}) : undefined;
+  await one.open();
+  assert.ok(listings > 2 * LISTINGS_A_LOOK);
+  kill(one);
+  one.bench.store.before = () => {};
+  const third = await one.open();
+  await one.bench.clock.advance(1000);
+  assert.deepEqual(await read(one, third, 16), blockOf(99));
+});
+
+test('another appliance in between, and nothing unsaved: the cache is made anew', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await finish(one, first);
+
+  const other = machine({ bucket: one.bench.store.inner, clock: one.bench.clock, instance: 'other' });
+  const between = await other.open();
+  await write(other, between, 1, blockOf(7));
+  await finish(other, between);
+
+  const second = await one.open();
+  assert.deepEqual(await read(one, second, 1), blockOf(7));
+  assert.match(one.bench.log.messages('info').join('\n'), /made anew/);
+});
+
+test('another appliance in between, and writes unsaved: refused, again and again, and nothing is uploaded', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await leave(one, first);
+
+  const other = machine({ bucket: one.bench.store.inner, clock: one.bench.clock, instance: 'other' });
+  const between = await other.open({}, { takeOver: true });
+  await write(other, between, 1, blockOf(7));
+  await finish(other, between);
+
+  for (let start = 0; start < 3; start++) await assert.rejects(one.open(), isStale);
+  await assert.rejects(one.open({}, { takeOver: true }), isStale);
+  assert.deepEqual(await stored(one, 1), blockOf(7));
+});
+
+for (const conditionalPuts of [true, false]) {
+  const store = conditionalPuts ? 'a lease' : 'the token alone';
+  for (const dirty of [true, false]) {
+    test(`another appliance between the look and the claim, ${store}, ${dirty ? 'writes unsaved' : 'none'}`, async () => {
+      const one = machine({ conditionalPuts });
+      const first = await one.open();
+      await write(one, first, 1, blockOf(1));
+      if (!dirty) await upload(one, first);
+      // Its token stays in the bucket.
+      kill(one);
+      await one.bench.clock.advance(TEN_MINUTES_MS);
+
+      const other = machine({
+        bucket: one.bench.store.inner,
+        clock: one.bench.clock,
+        instance: 'other',
+        conditionalPuts,
+      });
+      // The name of the directory's owner is written between the look and the claim.
+      const claimKey = conditionalPuts ? LEASE : TOKEN;
+      let looks = 0;
+      let meet: Promise<void> | null = null;
+      one.bench.store.before = ({ kind, keys }) => {
+        if (kind !== 'get' || keys[0] !== claimKey || ++looks !== 2) return;
+        meet ??= (async () => {
+          const between = await other.open({}, { takeOver: true });
+          await write(other, between, 1, blockOf(7));
+          await finish(other, between);
+        })();
+        return meet;
+      };
+      if (dirty) {
+        await assert.rejects(one.open(), isStale);
+        one.bench.store.before = () => {};
+        await assert.rejects(one.open(), isStale, 'nor at the next start');
+        assert.deepEqual(await stored(one, 1), blockOf(7));
+        return;
+      }
+      const second = await one.open();
+      one.bench.store.before = () => {};
+      assert.deepEqual(await read(one, second, 1), blockOf(7));
+      // It goes on as its own from here.
+      await write(one, second, 2, blockOf(2));
+      kill(one);
+      const third = await one.open();
+      assert.deepEqual(await read(one, third, 2), blockOf(2));
+    });
+  }
+}
+
+test('the token is gone, which s3backer does when it unmounts: unsaved writes are not mixed with what it has written', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await leave(one, first);
+  await one.bench.store.inner.delete([TOKEN]);
+  await putS3backerBlock(one.bench.store.inner, blockKey(1), blockOf(9));
+  await assert.rejects(one.open(), isStale);
+  await assert.rejects(one.open(), isStale, 'nor at the next start');
+  assert.deepEqual(await stored(one, 1), blockOf(9));
+});
+
+test('a crash at any step of the claims does not make the appliance a stranger to its own cache', async () => {
+  for (let step = 0; step < 12; step++) {
+    const one = machine({ seed: step });
+    const first = await one.open();
+    await write(one, first, 1, blockOf(1));
+    kill(one);
+    // Dies after so many requests to the bucket; the directory is as it was at that moment.
+    let left = step;
+    one.bench.store.after = () => {
+      if (left-- > 0) return;
+      one.disk.halt();
+      return new Promise<void>(() => {});
+    };
+    const dying = one.open();
+    dying.catch(() => {});
+    await one.bench.clock.advance(100);
+    one.bench.store.after = () => {};
+    kill(one);
+    const second = await one.open();
+    assert.deepEqual(await read(one, second, 1), blockOf(1), `after request ${step}`);
+    await finish(one, second);
+    assert.deepEqual(await stored(one, 1), blockOf(1), `after request ${step}`);
+  }
+});
+
+test('a directory with the cache of another volume: removed where nothing is unsaved, else refused', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await leave(one, first);
+  // Another bucket behind the same directory.
+  const other = machine({ clock: one.bench.clock });
+  other.disk = one.disk;
+  await assert.rejects(other.open(), { code: 'CONFLICT', message: /another volume/ });
+
+  const again = await one.open();
+  await finish(one, again);
+  const theirs = await other.open();
+  assert.deepEqual(await read(other, theirs, 1), Buffer.alloc(BLOCK));
+});
+
+test('whose cache it is cannot be told: refused, and nothing is touched', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await leave(one, first);
+  const file = one.disk.open(`${CACHE_DIRECTORY}/volume.json`);
+  file.writeSync(Buffer.from('{"format":"bucketdisk-cache","version":1,"volumeId":7'), 0);
+  file.truncate(40);
+  file.close();
+  await assert.rejects(one.open(), { code: 'CORRUPT', message: /whose cache/ });
+  assert.ok(one.disk.exists(`${CACHE_DIRECTORY}/log/head`));
+});
