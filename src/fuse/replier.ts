@@ -1,6 +1,6 @@
 /** Puts replies together and hands them to whoever writes them to the device. */
 import type { Errno } from './constants.ts';
-import { encodeReplyHeader, REPLY_HEADER_BYTES } from './wire.ts';
+import { encodeReplyHeader, REPLY_HEADER_BYTES, TRANSFER_BYTES_MAX } from './wire.ts';
 
 /** Takes one whole reply at a time. The buffers are used again, or changed by others, once the call has returned. */
 export interface ReplySink {
@@ -14,14 +14,14 @@ const COPIED_BYTES_MAX = 32 * 1024;
 
 export class Replier {
   readonly #sink: ReplySink;
-  readonly #slab = Buffer.allocUnsafeSlow(REPLY_HEADER_BYTES + COPIED_BYTES_MAX);
+  readonly #slab = Buffer.allocUnsafeSlow(REPLY_HEADER_BYTES + TRANSFER_BYTES_MAX);
   readonly #header = this.#slab.subarray(0, REPLY_HEADER_BYTES);
 
   constructor(sink: ReplySink) {
     this.#sink = sink;
   }
 
-  /** Where the body of the next reply is put, with offsets of its own. */
+  /** Where the body of the next reply is put, with offsets of its own. It is free again as soon as that has been sent. */
   readonly body = this.#slab.subarray(REPLY_HEADER_BYTES);
 
   /** Success, with the first `bodyBytes` of `body`. */

@@ -9,7 +9,8 @@ import type { FileTable } from './files.ts';
 import { DEFAULT_LIMITS, type FuseLimits } from './limits.ts';
 import { MountPoint } from './mount-point.ts';
 import { ReceiveBuffers } from './receive-buffers.ts';
-import { RECEIVE_BYTES, Session, TRANSFER_BYTES_MAX } from './session.ts';
+import { RECEIVE_BYTES, Session } from './session.ts';
+import { TRANSFER_BYTES_MAX } from './wire.ts';
 
 export interface FuseServerOptions {
   readonly files: FileTable;

@@ -19,12 +19,11 @@ import {
   INIT_REPLY_BYTES,
   REQUEST_HEADER_BYTES,
   RequestHeader,
+  TRANSFER_BYTES_MAX,
   TransferRequest,
   WRITE_HEADER_BYTES,
 } from './wire.ts';
 
-/** The most that one READ or WRITE carries: the kernel's own bound, 256 pages of 4 KiB. */
-export const TRANSFER_BYTES_MAX = 1024 * 1024;
 const PAGES_MAX = 256;
 /** What a buffer must hold so that any request fits: the kernel fails those that do not. */
 export const RECEIVE_BYTES = WRITE_HEADER_BYTES + TRANSFER_BYTES_MAX + 4096;

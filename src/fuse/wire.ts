@@ -5,6 +5,8 @@
  */
 import { ENTRY_TYPE_SHIFT, MAJOR_VERSION, MINOR_VERSION, Opcode } from './constants.ts';
 
+/** The most that one READ or WRITE carries: the kernel's own bound, 256 pages of 4 KiB. */
+export const TRANSFER_BYTES_MAX = 1024 * 1024;
 export const REQUEST_HEADER_BYTES = 40;
 export const REPLY_HEADER_BYTES = 16;
 /** What a WRITE has before its data. */

@@ -35,6 +35,13 @@ class MoodyDevice extends MemoryDevice {
     return this.#mood(data);
   }
 
+  readInto(target: Buffer, offset: number): boolean {
+    target.fill(0xee);
+    if (this.#random.chance(0.5)) return false;
+    this.bytes.copy(target, 0, offset);
+    return true;
+  }
+
   override write(offset: number, data: Buffer, options: WriteOptions): void | Promise<void> {
     if (this.#random.chance(0.1)) throw new StorageError('NO_SPACE', 'by chance');
     super.write(offset, data, options);

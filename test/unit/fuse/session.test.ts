@@ -1,5 +1,6 @@
 /** A FUSE session: the kernel's bytes in, the bytes it gets back out. */
 import assert from 'node:assert/strict';
+import { randomFillSync } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { Errno } from '../../../src/fuse/constants.ts';
 import { StorageError } from '../../../src/lib/errors.ts';
@@ -341,6 +342,35 @@ for (const [kind, makeDevice] of [
     });
   });
 }
+
+test('bytes that are at hand are read into the reply', async () => {
+  class ReadyDevice extends MemoryDevice {
+    ready = true;
+    readInto(target: Buffer, offset: number): boolean {
+      this.calls.push(`readInto ${offset} ${target.length}`);
+      this.bytes.copy(target, 0, offset);
+      if (!this.ready) target.fill(0xee);
+      return this.ready;
+    }
+  }
+  const device = new ReadyDevice(SIZE);
+  randomFillSync(device.bytes);
+  const { kernel, node } = withFile(device);
+  for (const [offset, size] of [
+    [0, SIZE],
+    [1, 4096],
+    [SIZE - 10, 4096],
+  ] as const) {
+    const expected = device.bytes.subarray(offset, offset + size);
+    device.ready = true;
+    assert.deepEqual(kernel.call(READ, node, transfer(offset, size)).body, expected);
+    device.ready = false;
+    assert.deepEqual(kernel.call(READ, node, transfer(offset, size)).body, expected);
+    const length = expected.length;
+    const both = [`readInto ${offset} ${length}`, `read ${offset} ${length}`];
+    assert.deepEqual(device.calls.splice(0), [`readInto ${offset} ${length}`, ...both]);
+  }
+});
 
 describe('a slow device', () => {
   test('keeps the data of its writes, and the next request has another buffer', async () => {
