@@ -4,9 +4,9 @@ import { basename, dirname, join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import { isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import { type MountEntry, readMountTable, topMountAt } from '../lib/mount-table.ts';
 import { runProgram } from '../lib/run-program.ts';
 import { systemReason } from '../lib/system-reason.ts';
-import { type MountEntry, parseMountTable, topMountAt } from './mount-table.ts';
 
 /** What our mounts are called in the table, by which they are known as ours. */
 export const MOUNT_TYPE = 'fuse.bucketdisk';
@@ -192,10 +192,6 @@ async function look(path: string, program: string, args: readonly string[]): Pro
   });
   if (code !== 0) throw unusable(path, stderr);
   return stdout;
-}
-
-function readMountTable(): MountEntry[] {
-  return parseMountTable(readFileSync('/proc/self/mountinfo', 'utf8'));
 }
 
 function backingFile(loop: string): string {

@@ -1,4 +1,5 @@
 /** The kernel's table of mounts, as /proc/self/mountinfo spells it (proc_pid_mountinfo(5)). */
+import { readFileSync } from 'node:fs';
 
 export interface MountEntry {
   /** The filesystem's device number, `0:57`: two mounts with the same one are the same filesystem. */
@@ -17,6 +18,11 @@ export function parseMountTable(text: string): MountEntry[] {
     if (device === undefined || path === undefined || type === undefined || source === undefined) return [];
     return [{ device, path: unescapePath(path), type, source: unescapePath(source) }];
   });
+}
+
+/** Of this process's namespace, as it is now. Reading it asks no filesystem, so that none can make it wait. */
+export function readMountTable(): MountEntry[] {
+  return parseMountTable(readFileSync('/proc/self/mountinfo', 'utf8'));
 }
 
 /** What is seen at `path`, where something is mounted there. */

@@ -1,7 +1,7 @@
 /** The kernel's table of mounts, taken apart. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseMountTable, topMountAt } from '../../../src/fuse/mount-table.ts';
+import { parseMountTable, topMountAt } from '../../../src/lib/mount-table.ts';
 
 const TABLE = `22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/root rw
 42 22 0:39 / /srv/disks rw,nosuid - fuse.bucketdisk bucketdisk rw,user_id=0

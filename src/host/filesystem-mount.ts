@@ -1,0 +1,85 @@
+/** Mounting a filesystem on a directory, and taking it away whatever holds on to it. */
+import { mkdir } from 'node:fs/promises';
+import type { Clock } from '../lib/clock.ts';
+import { StorageError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { readMountTable, topMountAt } from '../lib/mount-table.ts';
+import { runProgram } from '../lib/run-program.ts';
+import { systemReason } from '../lib/system-reason.ts';
+import { runStep } from './step.ts';
+
+/** A journal may have to be recovered from the bucket. */
+const MOUNT_TIMEOUT_MS = 300_000;
+/** What is not written yet is written on the way. */
+const UNMOUNT_TIMEOUT_MS = 300_000;
+const BUSY_PAUSE_MS = 200;
+
+export interface MountRequest {
+  readonly device: string;
+  /** An absolute path without symbolic links. It is created where it is missing. */
+  readonly dir: string;
+  readonly type: string;
+  readonly readOnly: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Mounted with `discard`, so that what is deleted costs nothing, `noatime`, and so that other namespaces see what is mounted in it. */
+export async function mountFilesystem({ device, dir, type, readOnly, signal }: MountRequest): Promise<void> {
+  const taken = topMountAt(readMountTable(), dir);
+  if (taken?.source === device) throw new StorageError('HELD', `${device} is mounted on ${dir} already`);
+  try {
+    await mkdir(dir, { recursive: true });
+  } catch (cause) {
+    throw new StorageError('INVALID', `cannot make the directory ${dir}: ${systemReason(cause)}`, { cause });
+  }
+  await runStep({
+    what: `mount ${device} on ${dir}`,
+    program: 'mount',
+    args: ['-t', type, '-o', readOnly ? 'ro,noatime' : 'discard,noatime', device, dir],
+    timeoutMs: MOUNT_TIMEOUT_MS,
+    advice: `"dmesg" may say why; "fsck.${type} ${device}" checks the filesystem`,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  await runStep({
+    what: `share what is mounted in ${dir}`,
+    program: 'mount',
+    args: ['--make-shared', dir],
+    timeoutMs: MOUNT_TIMEOUT_MS,
+    advice: 'mounting needs root, or in a container the capability SYS_ADMIN',
+  });
+}
+
+/**
+ * Unmounts `device` from `dir`, if that is what is seen there. While it is in use it is tried again until `until` aborts, and then
+ * done lazily. False where it came to that.
+ */
+export async function unmountFilesystem(
+  device: string,
+  dir: string,
+  { clock, log, until }: { clock: Clock; log: Log; until: AbortSignal },
+): Promise<boolean> {
+  let told = false;
+  while (topMountAt(readMountTable(), dir)?.source === device) {
+    const { code, stderr } = await umount(dir);
+    if (code === 0) continue;
+    const busy = /busy/.test(stderr);
+    if (!busy || until.aborted) {
+      const reason = busy ? 'it is still in use' : stderr;
+      log.warn('the filesystem is unmounted lazily', { dir, device, reason, event: 'mount-busy' });
+      await umount('-l', dir);
+      return false;
+    }
+    if (!told) log.warn(`the filesystem is in use: "fuser -vm ${dir}" tells by whom`, { dir, device });
+    told = true;
+    await clock.sleep(BUSY_PAUSE_MS, until).catch(() => {});
+  }
+  return true;
+}
+
+async function umount(...args: string[]): Promise<{ code: number | null; stderr: string }> {
+  try {
+    return await runProgram('umount', args, { timeoutMs: UNMOUNT_TIMEOUT_MS });
+  } catch (error) {
+    return { code: null, stderr: systemReason(error) };
+  }
+}

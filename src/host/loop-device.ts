@@ -1,0 +1,58 @@
+/** Loop devices: a volume's file as a block device, with no pages of its own beside those of the filesystem on it. */
+import { existsSync, readFileSync } from 'node:fs';
+import type { Clock } from '../lib/clock.ts';
+import { StorageError } from '../lib/errors.ts';
+import { runStep } from './step.ts';
+
+const STEP_TIMEOUT_MS = 20_000;
+/** The kernel lets go of a device a moment after the command returns, and only then has all been written. */
+const RELEASE_TIMEOUT_MS = 10_000;
+const RELEASE_PAUSE_MS = 20;
+const LOOP_PATH = /^\/dev\/(loop\d+)$/;
+
+/** Attaches the file, with direct I/O, and returns the path of the device. */
+export async function attachLoop(
+  file: string,
+  { readOnly, signal }: { readOnly: boolean; signal?: AbortSignal },
+): Promise<string> {
+  const { stdout } = await runStep({
+    what: `attach ${file} to a loop device`,
+    program: 'losetup',
+    args: ['--find', '--show', '--direct-io=on', ...(readOnly ? ['--read-only'] : []), file],
+    timeoutMs: STEP_TIMEOUT_MS,
+    advice: 'it needs root and loop devices (modprobe loop); a container needs /dev/loop-control and /dev/loop0 and on',
+    ...(signal === undefined ? {} : { signal }),
+  });
+  return stdout.trim();
+}
+
+/** The file behind a loop device, as the kernel names it; null where it is none, or not attached. */
+export function loopFile(device: string): string | null {
+  const name = LOOP_PATH.exec(device)?.[1];
+  if (name === undefined) return null;
+  try {
+    return readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').trimEnd();
+  } catch {
+    return null;
+  }
+}
+
+/** Detaches, and waits until the kernel has let go. A device that is still in use is detached by the kernel once it is not: HELD. */
+export async function detachLoop(device: string, clock: Clock): Promise<void> {
+  const name = LOOP_PATH.exec(device)?.[1];
+  if (name === undefined) throw new StorageError('INVALID', `${device} is no loop device`);
+  await runStep({
+    what: `detach ${device}`,
+    program: 'losetup',
+    args: ['--detach', device],
+    timeoutMs: STEP_TIMEOUT_MS,
+    advice: `try "losetup -d ${device}" once nothing uses it any more`,
+  });
+  const deadline = clock.now() + RELEASE_TIMEOUT_MS;
+  while (existsSync(`/sys/block/${name}/loop`)) {
+    if (clock.now() > deadline) {
+      throw new StorageError('HELD', `${device} is still in use: it is detached once nobody uses it any more`);
+    }
+    await clock.sleep(RELEASE_PAUSE_MS);
+  }
+}
