@@ -25,7 +25,7 @@ export async function exportUnsaved(home: CacheHome, disk: Disk, path: string, n
       const { offset } = extent;
       if (extent.data === undefined) map.push({ offset, length: extent.zeroLength, kind: 'zero' });
       else {
-        await data.write(extent.data, 0, extent.data.length, offset);
+        await writeAll(data, extent.data, offset);
         map.push({ offset, length: extent.data.length, kind: 'data' });
       }
     }
@@ -51,4 +51,13 @@ export async function exportUnsaved(home: CacheHome, disk: Disk, path: string, n
 /** Never over a file that is there: it may be an earlier export. */
 function create(path: string): Promise<Awaited<ReturnType<typeof open>>> {
   return open(path, 'wx', 0o600);
+}
+
+/** A file may take a part and say so: what comes of the rest is told only when that is written too. */
+async function writeAll(file: Awaited<ReturnType<typeof open>>, data: Buffer, offset: number): Promise<void> {
+  for (let done = 0; done < data.length; ) {
+    const { bytesWritten } = await file.write(data, done, data.length - done, offset + done);
+    if (bytesWritten === 0) throw new Error('the system has written nothing');
+    done += bytesWritten;
+  }
 }

@@ -250,7 +250,9 @@ export class CachedVolume {
 
   /** Uploads everything written so far. Rejects with CANCELLED when `signal` aborts, FENCED where the volume is lost. */
   async uploadAll(signal: AbortSignal): Promise<void> {
-    await this.#intake.idle();
+    if (!(await raceAbort(this.#intake.idle(), signal))) {
+      throw new StorageError('CANCELLED', 'gave up waiting for the upload', { cause: signal.reason });
+    }
     await this.#uploader.request(signal);
   }
 
@@ -265,8 +267,8 @@ export class CachedVolume {
   }
 
   /**
-   * Uploads what is left until `giveUp` aborts, and closes the cache. True where everything is in the bucket; false where
-   * some of it is in the log only, durable, for the next opening.
+   * Uploads what is left until `giveUp` aborts, and closes the cache. True where everything is in the bucket, and the log
+   * knows it; false where something is left for the next opening to upload, durable.
    */
   async close(giveUp: AbortSignal): Promise<boolean> {
     this.#closed = true;
@@ -274,21 +276,20 @@ export class CachedVolume {
     this.#reader.stop();
     this.#intake.stop();
     await this.#uploader.stop();
-    if (uploaded) await Promise.allSettled([...this.#reading, this.#fetcher.idle()]);
+    if (uploaded) await raceAbort(Promise.allSettled([...this.#reading, this.#fetcher.idle()]), giveUp);
+    const settled = uploaded && (await this.#inOrder('cache', () => this.#uploader.checkpoint()));
+    await this.#inOrder('cache', () => this.#cache.close());
+    return (await this.#inOrder('write log', () => this.#writeLog.close())) && settled;
+  }
+
+  async #inOrder(what: string, step: () => Promise<void>): Promise<boolean> {
     try {
-      if (uploaded) await this.#uploader.checkpoint();
-      await this.#cache.close();
+      await step();
+      return true;
     } catch (error) {
-      this.#options.log.warn('the cache could not be closed in order', { error: describeError(error) });
-    }
-    try {
-      await this.#writeLog.close();
-    } catch (error) {
-      const message = 'the write log could not be closed in order: what was not flushed may be lost';
-      this.#options.log.error(message, { error: describeError(error) });
+      this.#options.log.error(`the ${what} could not be closed in order`, { error: describeError(error) });
       return false;
     }
-    return uploaded;
   }
 
   async #drain(giveUp: AbortSignal): Promise<boolean> {
@@ -398,25 +399,27 @@ export class CachedVolume {
   /** Until it is known which of them are still right, no cached page is used. */
   #suspectClean(unchanged: CachedVolumeOptions['unchanged']): void {
     this.#clean.suspended = true;
-    const trusting = this.#retainUnchanged(unchanged).catch((error: unknown) => {
-      this.#options.log.warn('the cached pages cannot be used until the next start', { error: describeError(error) });
-    });
-    void this.#track(trusting);
-  }
-
-  async #retainUnchanged(unchanged: CachedVolumeOptions['unchanged']): Promise<void> {
-    const { log, onTrusted } = this.#options;
-    const isUnchanged = await unchanged?.catch((error: unknown) => {
+    const { log } = this.#options;
+    const known = Promise.resolve(unchanged).catch((error: unknown) => {
       log.warn('cannot tell whether the cached pages are still those of the bucket: they are forgotten', {
         error: describeError(error),
       });
       return null;
     });
-    if (this.#closed) return;
-    this.#cache.retain((first, end) => isUnchanged?.(first * PAGE_BYTES, (end - first) * PAGE_BYTES) ?? false);
-    await this.#cache.checkpoint();
-    await onTrusted();
-    this.#clean.suspended = false;
+    // Whoever closes the volume does not wait for a listing of the bucket, but for what comes after it.
+    void known.then((isUnchanged) => (this.#closed ? undefined : this.#track(this.#retainUnchanged(isUnchanged))));
+  }
+
+  /** Never rejects. */
+  async #retainUnchanged(isUnchanged: Awaited<CachedVolumeOptions['unchanged']>): Promise<void> {
+    try {
+      this.#cache.retain((first, end) => isUnchanged?.(first * PAGE_BYTES, (end - first) * PAGE_BYTES) ?? false);
+      await this.#cache.checkpoint();
+      await this.#options.onTrusted();
+      this.#clean.suspended = false;
+    } catch (error) {
+      this.#options.log.warn('the cached pages cannot be used until the next start', { error: describeError(error) });
+    }
   }
 
   #tellReplay(): void {

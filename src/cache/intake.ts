@@ -104,8 +104,10 @@ export class Intake {
     const { clock, room } = this.#options;
     const pauseMs = this.#pauseMs(job.bytes);
     if (pauseMs >= 1) await clock.sleep(pauseMs, this.#stop.signal).catch(() => {});
-    while (!job.step()) {
+    for (;;) {
+      // Before each step: once it has been stopped, the log may be closed at any moment.
       if (this.#stop.signal.aborted) throw new StorageError('CANCELLED', 'the volume is being closed');
+      if (job.step()) return;
       await room(this.#stop.signal);
     }
   }

@@ -11,6 +11,9 @@ import { PAGE_BYTES, pageAfter, pageOf } from '../page.ts';
 /** Clean pages put into batches so that blocks are whole and need not be fetched: at most so many bytes a batch. */
 const COMPLETION_BYTES_MAX = 32 * 1024 * 1024;
 
+/** Records taken into a batch without letting anybody else have a turn. */
+const RECORDS_A_TURN = 1024;
+
 export interface UploadBatch {
   /** Records up to this number, not including it. */
   readonly end: number;
@@ -43,8 +46,15 @@ export interface BatchSources {
   readonly givesUp: boolean;
 }
 
-/** Reads everything that records [first, end) bring. What is damaged is left out, and known to the store afterwards. */
-export async function buildBatch(sources: BatchSources, first: number, end: number): Promise<UploadBatch> {
+/**
+ * Reads everything that records [first, end) bring. What is damaged is left out, and known to the store afterwards; so is what
+ * lies beyond the end of the volume, `sizeBytes`, which was larger when it was written.
+ */
+export async function buildBatch(
+  sources: BatchSources & { readonly sizeBytes: number },
+  first: number,
+  end: number,
+): Promise<UploadBatch> {
   const { store } = sources;
   const { log } = store;
   const map = new DirtyMap();
@@ -53,7 +63,10 @@ export async function buildBatch(sources: BatchSources, first: number, end: numb
       if (!sources.givesUp && !isStorageError(error, 'CORRUPT')) throw error;
       store.damaged.add(page);
     });
+    // A batch may be of a great many small records: clients are answered in between.
+    if ((number - first) % RECORDS_A_TURN === RECORDS_A_TURN - 1) await new Promise((resolve) => setImmediate(resolve));
   }
+  map.truncate(sources.sizeBytes / PAGE_BYTES);
   const pages = map.pagesIn(0, Number.MAX_SAFE_INTEGER);
   const builder = new ExtentBuilder(sources, map);
   for (let at = 0; at < pages.length; ) at = await builder.addBlock(pages, at);

@@ -74,10 +74,14 @@ export class Uploader {
   #fatal: unknown = null;
   /** Since when the disk has not been able to read what is to be uploaded. */
   #unreadableSinceMs: number | null = null;
-  #checkpoint: Promise<void> | null = null;
   /** The last one begun. Never rejects. */
   #checkpointing: Promise<void> = Promise.resolve();
   #checkpointWanted = false;
+  #checkpointsRun = false;
+  /** The last batch that was begun to be read. Never rejects. */
+  #preparing: Promise<unknown> = Promise.resolve();
+  /** Waiting for the bucket, and using nothing of the disk but for the next batch. */
+  #sending = false;
   #running: Promise<void> = Promise.resolve();
 
   constructor(options: UploaderOptions) {
@@ -122,6 +126,7 @@ export class Uploader {
     const { end } = records;
     if (records.first >= end) return undefined;
     if (this.#fatal !== null) return Promise.reject(this.#fatal);
+    if (this.#stop.signal.aborted) return Promise.reject(closing());
     this.#barriers.add(end);
     this.#requested = Math.max(this.#requested, end);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -132,12 +137,14 @@ export class Uploader {
     return promise;
   }
 
-  /** Ends the background work; what is being sent is not waited for. */
+  /** Ends the background work. What is being sent is not waited for; what uses the disk is, as that may be closed next. */
   async stop(): Promise<void> {
     this.#stop.abort();
     this.#wake?.();
-    this.#fail(new StorageError('CANCELLED', 'the volume is being closed'));
-    if (!this.#working) await this.#running;
+    this.#fail(closing());
+    if (!this.#sending) await this.#running;
+    await this.#preparing;
+    await this.#checkpointing;
   }
 
   /** Makes the log forget on disk too what has been uploaded. Rejects where that fails; nothing is lost by it. */
@@ -167,11 +174,12 @@ export class Uploader {
         this.#working = true;
         const batch: UploadBatch = await (prepared ?? this.#prepare(this.#options.store.log.records.first));
         prepared = null;
+        if (this.#stop.signal.aborted) return;
         const committing = this.#commit(batch);
         // What comes next is read while this is being sent.
         if (this.#wanted() > batch.end) {
           prepared = this.#prepare(batch.end);
-          prepared.catch(() => {});
+          this.#preparing = prepared.catch(() => {});
         }
         if (!(await committing)) return;
         await this.#settle(batch);
@@ -229,7 +237,8 @@ export class Uploader {
     const unreadableMs = this.#unreadableSinceMs === null ? 0 : clock.now() - this.#unreadableSinceMs;
     const givesUp = unreadableMs > UNREADABLE_PATIENCE_MS;
     try {
-      const batch = await buildBatch({ store, clean, blockSizeBytes: layout.blockSizeBytes, givesUp }, first, end);
+      const { blockSizeBytes, sizeBytes } = layout;
+      const batch = await buildBatch({ store, clean, blockSizeBytes, sizeBytes, givesUp }, first, end);
       this.#unreadableSinceMs = null;
       return batch;
     } catch (error) {
@@ -256,7 +265,7 @@ export class Uploader {
   async #commit(batch: UploadBatch): Promise<boolean> {
     for (let pauseMs = RETRY_PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MAX_MS)) {
       try {
-        await this.#options.layout.commit({ extents: batch.extents });
+        await this.#send(batch);
         this.#recovered();
         return !this.#stop.signal.aborted;
       } catch (error) {
@@ -269,6 +278,15 @@ export class Uploader {
         await this.#pauseAfter(error, pauseMs);
         if (this.#stop.signal.aborted) return false;
       }
+    }
+  }
+
+  async #send({ extents }: UploadBatch): Promise<void> {
+    this.#sending = true;
+    try {
+      await this.#options.layout.commit({ extents });
+    } finally {
+      this.#sending = false;
     }
   }
 
@@ -298,13 +316,12 @@ export class Uploader {
   /** One at a time; what is uploaded meanwhile is in the next. */
   #checkpointSoon(): void {
     this.#checkpointWanted = true;
-    this.#checkpoint ??= this.#runCheckpoints().finally(() => {
-      this.#checkpoint = null;
-    });
+    if (!this.#checkpointsRun) void this.#runCheckpoints();
   }
 
   async #runCheckpoints(): Promise<void> {
     const { clock, log } = this.#options;
+    this.#checkpointsRun = true;
     for (let pauseMs = RETRY_PAUSE_MIN_MS; this.#checkpointWanted && !this.#stop.signal.aborted; ) {
       this.#checkpointWanted = false;
       try {
@@ -319,6 +336,8 @@ export class Uploader {
         pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MAX_MS);
       }
     }
+    // In the turn in which it was seen that no other is wanted: nobody must believe that one will be made.
+    this.#checkpointsRun = false;
   }
 
   /** Loud once for each episode: what is refused will not mend by itself. */
@@ -359,4 +378,8 @@ export class Uploader {
     const release = (): void => signal.removeEventListener('abort', onAbort);
     promise.then(release, release);
   }
+}
+
+function closing(): StorageError {
+  return new StorageError('CANCELLED', 'the volume is being closed');
 }

@@ -13,7 +13,7 @@ import { type CacheEnvironment, type OpenOptions, openVolume } from '../../../..
 import type { Volume } from '../../../../src/volume/volume.ts';
 import type { VolumeOptions } from '../../../../src/volume/volume-options.ts';
 import { Random } from '../../../support/random.ts';
-import { SimDisk } from '../../../support/sim-disk.ts';
+import { SimDisk, type SimDiskOptions } from '../../../support/sim-disk.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
 import { type Bench, BLOCK, bench, never, volumeOptions } from '../../volume/fixtures.ts';
 
@@ -62,18 +62,25 @@ export interface OpenHow extends Partial<OpenOptions> {
   readonly uncached?: boolean;
 }
 
+export type MachineOptions = Parameters<typeof bench>[0] &
+  Pick<SimDiskOptions, 'latencyMs'> & { readonly seed?: number };
+
 /** Nothing is uploaded by itself. */
 const LAZY = { ageMs: 1e9, dirtyBytesMax: 1024 * MIB };
 
 /** An appliance with a cache directory. Give several the same `bucket` and `clock` to have them meet. */
-export function machine(options: Parameters<typeof bench>[0] & { readonly seed?: number } = {}): Machine {
+export function machine(options: MachineOptions = {}): Machine {
   const clock = options.clock ?? new VirtualClock();
   const bucket = options.bucket ?? new DatedStore(clock);
   const one = bench({ ...options, bucket, clock });
   const random = new Random(options.seed ?? 1);
   const self: Machine = {
     bench: one,
-    disk: SimDisk.withDirectory('/cache/volumes', { clock, random }),
+    disk: SimDisk.withDirectory('/cache/volumes', {
+      clock,
+      random,
+      ...(options.latencyMs === undefined ? {} : { latencyMs: options.latencyMs }),
+    }),
     cache: (overrides = {}) => ({
       disk: self.disk,
       directory: CACHE_DIRECTORY,
