@@ -15,6 +15,7 @@ import type {
   EraseOutcome,
   ExportOutcome,
   FlushOutcome,
+  HealthReport,
   ProgressOptions,
   ResizeOptions,
   ResizeOutcome,
@@ -29,7 +30,7 @@ import { packageVersion } from './cli/package-version.ts';
 import { configuredVolume } from './config/configured-volume.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import { SystemClock } from './lib/clock.ts';
-import { isStorageError, StorageError } from './lib/errors.ts';
+import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
 import { cacheDirectory, Stores } from './stores.ts';
@@ -44,12 +45,15 @@ const WARM_PIECE_BYTES = 64 * 1024 * 1024;
 /** So long a bucket may take to tell of its volumes. */
 const STATUS_DEADLINE_MS = 10_000;
 
+/** So long a running appliance may take to say how it is: health checks have deadlines of their own. */
+const HEALTH_DEADLINE_MS = 5_000;
+
 const clock = new SystemClock();
 
 /** The command line's actions on the real thing. */
 export function createActions(): Actions {
   return {
-    ...{ serve, createVolume, status, resizeVolume, eraseVolume: eraseConfiguredVolume },
+    ...{ serve, createVolume, status, health, resizeVolume, eraseVolume: eraseConfiguredVolume },
     ...{ flushVolume, warmVolume, exportCache, dropCache },
   };
 }
@@ -95,6 +99,22 @@ function createVolume(context: CommandContext, name: string, { force }: CreateOp
 async function status(context: CommandContext): Promise<ApplianceStatus> {
   const running = await ask(context, 'GET', '/v1/status');
   return running === null ? idleStatus(context) : (running as ApplianceStatus);
+}
+
+async function health({ settings, signal }: CommandContext): Promise<HealthReport> {
+  const deadline = AbortSignal.timeout(HEALTH_DEADLINE_MS);
+  const until = AbortSignal.any([signal, deadline]);
+  const path = StateDir.controlSocketPath(settings.cache.dir);
+  try {
+    const answer = (await askAppliance(path, 'GET', '/v1/health', undefined, until)) as HealthReport | null;
+    return answer ?? { healthy: false, problems: [`no appliance runs with the directory ${settings.cache.dir}`] };
+  } catch (error) {
+    if (deadline.aborted) {
+      return { healthy: false, problems: [`the appliance has not answered for ${HEALTH_DEADLINE_MS / 1000} s`] };
+    }
+    if (!isStorageError(error) || signal.aborted) throw error;
+    return { healthy: false, problems: [describeError(error)] };
+  }
 }
 
 async function resizeVolume(

@@ -1,6 +1,9 @@
 /** A running appliance: opens its volumes, serves them, tells its state, and stops without losing an answer. */
+
 import { type ControlHandler, ControlServer } from './admin/control-server.ts';
-import type { ApplianceStatus, ServeOptions, VolumeStatus } from './cli/actions.ts';
+import { healthProblems } from './admin/health.ts';
+import { AdminService } from './admin-service.ts';
+import type { ApplianceStatus, HealthReport, ServeOptions, VolumeStatus } from './cli/actions.ts';
 import type { Settings, VolumeSettings } from './config/settings.ts';
 import type { FuseServer } from './fuse/server.ts';
 import { fuseServerFor, fuseStatus } from './fuse-service.ts';
@@ -8,6 +11,7 @@ import type { Clock } from './lib/clock.ts';
 import { withDeadline } from './lib/deadline.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
+import type { Reading } from './metrics/sources.ts';
 import { accessOf } from './nbd/access.ts';
 import type { ClientIdentity, NbdExport } from './nbd/exports.ts';
 import { NbdServer } from './nbd/server.ts';
@@ -20,7 +24,13 @@ import type { BlockDevice } from './volume/block-device.ts';
 import type { Claimant } from './volume/claim.ts';
 import { openVolume } from './volume/open-volume.ts';
 import type { Closed, Volume } from './volume/volume.ts';
-import { connectionStatus, describeVolume, missingVolumeStatus, openVolumeStatus } from './volume-status.ts';
+import {
+  connectionStatus,
+  describeVolume,
+  missingVolumeStatus,
+  openVolumeStatus,
+  volumeReading,
+} from './volume-status.ts';
 
 /** What is left of the drain time for the volumes once the clients are gone; at least this much. */
 const CLOSE_DEADLINE_MIN_MS = 2_000;
@@ -52,6 +62,8 @@ export class Appliance {
   readonly #tls: TlsService | null;
   readonly #fuse: FuseServer | null;
   readonly #control: ControlServer;
+  readonly #admin: AdminService;
+  #phase: 'starting' | 'running' | 'stopping' = 'starting';
   readonly #startedAtMs: number;
   readonly #allLost = new AbortController();
   readonly #stopping = new AbortController();
@@ -69,7 +81,7 @@ export class Appliance {
       limits: settings.nbd,
       ...(this.#tls === null ? {} : { tls: this.#tls.acceptor }),
     });
-    this.#schedule = new Schedule(log);
+    this.#schedule = new Schedule(log, clock);
     if (settings.schedule.flush !== null) {
       this.#schedule.add({ name: 'flush', expression: settings.schedule.flush, run: () => this.#flushAll() });
     }
@@ -78,12 +90,19 @@ export class Appliance {
       StateDir.controlSocketPath(stateDir.path),
       {
         'GET /v1/status': async () => this.status(),
+        'GET /v1/health': async () => this.#health(),
         'POST /v1/resize': (body) => this.#resize(body),
         'POST /v1/flush': (body) => this.#flush(body),
         'POST /v1/warm': (body) => this.#warm(body),
       },
       log,
     );
+    this.#admin = new AdminService({
+      settings: settings.admin,
+      problems: () => this.#health().problems,
+      read: () => this.#reading(),
+      log,
+    });
   }
 
   /** Aborts when other writers have taken every volume: there is nothing left to serve. */
@@ -96,6 +115,7 @@ export class Appliance {
     const { settings } = this.#parts;
     try {
       await this.#control.listen();
+      await this.#admin.start();
       await this.#tls?.start();
       await this.#openAll(takeOver, signal);
       const { listen, socket, tls } = settings.nbd;
@@ -107,6 +127,7 @@ export class Appliance {
       await this.#shutDown(hurry);
       throw error;
     }
+    this.#phase = 'running';
     this.#schedule.start();
     this.#announce();
   }
@@ -133,6 +154,7 @@ export class Appliance {
   }
 
   async #shutDown(hurry: AbortSignal): Promise<Closed> {
+    this.#phase = 'stopping';
     this.#schedule.stop();
     this.#stopping.abort();
     const { clock, settings } = this.#parts;
@@ -157,6 +179,7 @@ export class Appliance {
         Promise.all(this.#slots.flatMap(({ volume }) => (volume === null ? [] : this.#close(volume, giveUp)))),
       hurry,
     );
+    await this.#admin.close();
     await this.#control.close();
     if (!unmounted) return 'cut';
     return (['cut', 'dirty'] as const).find((worst) => closed.includes(worst)) ?? 'clean';
@@ -178,6 +201,35 @@ export class Appliance {
       volumes: this.#slots.map((slot) =>
         this.#volumeStatus(slot, connections.filter((one) => one.export === slot.settings.name).length),
       ),
+    };
+  }
+
+  #health(): HealthReport {
+    const { fuse } = this.#parts.settings;
+    const problems = healthProblems({
+      phase: this.#phase,
+      volumes: this.#slots.map((slot) => this.#volumeStatus(slot, 0)),
+      fuseMounted: fuse.dir === null ? null : (this.#fuse?.status()?.mounted ?? false),
+    });
+    return { healthy: problems.length === 0, problems };
+  }
+
+  /** What the metrics are read from. */
+  #reading(): Reading {
+    const { clock, version, stores } = this.#parts;
+    return {
+      version,
+      ready: this.#health().healthy,
+      volumes: this.#slots.map(({ settings, volume }) => volumeReading(settings, volume)),
+      nbd: {
+        counters: this.#nbd.counters(),
+        connections: this.#nbd.connections(),
+        inFlightBytes: this.#nbd.bytesInFlight,
+      },
+      fuse: this.#fuse?.status() ?? null,
+      store: stores.counters(),
+      jobs: this.#schedule.counters(),
+      now: clock.date(),
     };
   }
 

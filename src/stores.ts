@@ -12,9 +12,9 @@ import { LimitedObjectStore, StoreThrottle } from './object/limited.ts';
 import { MemoryObjectStore } from './object/memory.ts';
 import type { ObjectStore } from './object/object-store.ts';
 import { type ConditionalPuts, probeConditionalPuts } from './object/probe.ts';
-import { RetryingObjectStore } from './object/retrying.ts';
-import { StoreHealth } from './object/store-health.ts';
-import { StoreMetrics } from './object/store-metrics.ts';
+import { type AttemptListener, RetryingObjectStore } from './object/retrying.ts';
+import { StoreHealth, type StoreHealthSnapshot } from './object/store-health.ts';
+import { StoreMetrics, type StoreMetricsSnapshot } from './object/store-metrics.ts';
 import type { Claimant } from './volume/claim.ts';
 import { GatedObjectStore } from './volume/gated-object-store.ts';
 import type { CacheEnvironment, VolumeEnvironment } from './volume/open-volume.ts';
@@ -124,6 +124,11 @@ export class Stores {
     };
   }
 
+  /** What has been asked of all buckets together since the start, and whether they answer. */
+  counters(): { readonly metrics: StoreMetricsSnapshot; readonly health: StoreHealthSnapshot } {
+    return { metrics: this.#metrics.snapshot(), health: this.#health.snapshot() };
+  }
+
   status(): StoreStatus {
     const health = this.#health.snapshot();
     const metrics = this.#metrics.snapshot();
@@ -176,12 +181,17 @@ export class Stores {
       pauseInitialMs: store.retryPauseInitialMs,
       pauseMaxMs: store.retryPauseMaxMs,
     };
+    const attempts: AttemptListener = {
+      succeeded: () => this.#health.succeeded(),
+      failed: (error) => this.#health.failed(error),
+      retried: () => this.#metrics.countRetry(),
+    };
     const limited = (inner: ObjectStore): ObjectStore =>
-      new RetryingObjectStore(new LimitedObjectStore(inner, this.#throttle), policy, clock, this.#health);
+      new RetryingObjectStore(new LimitedObjectStore(inner, this.#throttle), policy, clock, attempts);
     return {
       data: limited(instrumented),
       gated: (mayWrite) => limited(new GatedObjectStore(instrumented, mayWrite)),
-      control: new RetryingObjectStore(instrumented, policy, clock, this.#health),
+      control: new RetryingObjectStore(instrumented, policy, clock, attempts),
       probe: null,
     };
   }

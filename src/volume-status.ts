@@ -10,6 +10,7 @@ import type {
 } from './cli/actions.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import type { StorageError } from './lib/errors.ts';
+import type { VolumeReading } from './metrics/sources.ts';
 import type { ConnectionStatus as NbdConnectionStatus } from './nbd/connection.ts';
 import type { ObjectStore } from './object/object-store.ts';
 import type { Claimant } from './volume/claim.ts';
@@ -62,6 +63,19 @@ export function openVolumeStatus(
   };
 }
 
+/** What the metrics tell of a volume. */
+export function volumeReading({ name }: VolumeSettings, volume: Volume | null): VolumeReading {
+  return {
+    name,
+    serving: volume !== null && volume.lost === null,
+    fenced: volume !== null && volume.lost !== null,
+    sizeBytes: volume?.record.sizeBytes ?? null,
+    storedBlocks: volume?.storedBlocks ?? null,
+    leaseConfirmedAgoMs: volume?.confirmedAgoMs ?? null,
+    cache: volume?.cached?.status() ?? null,
+  };
+}
+
 export function connectionStatus(connection: NbdConnectionStatus): ConnectionStatus {
   return {
     peer: connection.peer,
@@ -80,7 +94,7 @@ export function connectionStatus(connection: NbdConnectionStatus): ConnectionSta
 }
 
 function cacheStatus(cached: CachedVolume): CacheStatus {
-  const { upload, cache, durability: _durability, ...status } = cached.status();
+  const { upload, cache, durability: _durability, missedPages: _missedPages, ...status } = cached.status();
   return {
     ...status,
     uploading: upload.uploading,

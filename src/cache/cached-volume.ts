@@ -73,6 +73,8 @@ export interface CachedVolumeStatus {
   readonly logError: string | null;
   readonly upload: UploadStatus;
   readonly cache: ReturnType<ReadCache['status']>;
+  /** Pages that were read and had to be fetched. */
+  readonly missedPages: number;
 }
 
 export class CachedVolume {
@@ -182,6 +184,7 @@ export class CachedVolume {
       logError: failure === null ? null : describeError(failure),
       upload: this.#uploader.status,
       cache: this.#cache.status(),
+      missedPages: this.#reader.missedPages,
     };
   }
 

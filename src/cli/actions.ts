@@ -77,6 +77,8 @@ export interface Actions {
   createVolume(context: CommandContext, name: string, options: CreateOptions): Promise<VolumeDescription>;
   /** Asks the running appliance over its control socket, else the bucket. */
   status(context: CommandContext): Promise<ApplianceStatus>;
+  /** Asks the running appliance over its control socket, and nobody else. What keeps it from answering is a problem too. */
+  health(context: CommandContext): Promise<HealthReport>;
   resizeVolume(
     context: CommandContext,
     name: string,
@@ -93,6 +95,12 @@ export interface Actions {
   exportCache(context: CommandContext, name: string, path: string): Promise<ExportOutcome>;
   /** Deletes the volume's cache. INVALID where it has writes that are in no bucket, without `force`. */
   dropCache(context: CommandContext, name: string, options: { readonly force: boolean }): Promise<DropOutcome>;
+}
+
+export interface HealthReport {
+  readonly healthy: boolean;
+  /** What is not as it should be, a line each; none where it is healthy. */
+  readonly problems: readonly string[];
 }
 
 /** What a volume is, independent of anybody serving it. */

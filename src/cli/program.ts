@@ -6,6 +6,7 @@ import { addConfig } from './config.ts';
 import { addCreate } from './create.ts';
 import { addErase } from './erase.ts';
 import { addFlush } from './flush.ts';
+import { addHealth } from './health.ts';
 import { packageVersion } from './package-version.ts';
 import { addResize } from './resize.ts';
 import { addServe } from './serve.ts';
@@ -48,6 +49,7 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addServe(program, frame);
   addCreate(program, frame);
   addStatus(program, frame);
+  addHealth(program, frame);
   addFlush(program, frame);
   addWarm(program, frame);
   addResize(program, frame);

@@ -171,6 +171,24 @@ export const listenList: Format<readonly string[]> = {
   },
 };
 
+export const listenAddress: Format<string> = {
+  name: '`host:port`',
+  read: asIs,
+  check: (value) => void parseListenAddress(value),
+};
+
+export const hostList: Format<readonly string[]> = {
+  name: 'list of host names',
+  read: (text) => (text === '[]' ? [] : text.split(',').map((name) => name.trim())),
+  check(value) {
+    if (!Array.isArray(value)) throw new Error(`expected a list such as ["disks.example.net"], not ${show(value)}`);
+    for (const name of value) {
+      if (typeof name === 'string' && /^[a-z0-9_][a-z0-9._-]{0,252}$/i.test(name)) continue;
+      throw new Error(`expected a host name without a port, such as "disks.example.net", not ${show(name)}`);
+    }
+  },
+};
+
 export const cipher: Format<boolean | string> = {
   name: '`false`, `true` (AES-256-CBC) or the name of a cipher',
   read: boolean.read,

@@ -7,7 +7,9 @@ import {
   duration,
   endpointUrl,
   type Format,
+  hostList,
   keyText,
+  listenAddress,
   listenList,
   oneOf,
   powerOfTwoSize,
@@ -203,6 +205,19 @@ export const ROOT_SCHEMA = {
     dir: optional(
       text,
       'Directory to serve the volumes in as files, one each, by FUSE. It is created where it is missing, and must be empty. Needs root and /dev/fuse. `null`: none.',
+    ),
+  },
+  admin: {
+    listen: optional(
+      listenAddress,
+      'TCP address for metrics (`/metrics`) and health checks (`/healthz`, `/readyz`) over HTTP. `null`: none. The configuration that comes ' +
+        'with the package sets 127.0.0.1:9310: two appliances on a machine need two addresses.',
+    ),
+    hosts: field(
+      hostList,
+      [],
+      "Names that requests may have in their `Host` header, besides addresses, `localhost` and the machine's own name. Others are refused, so that " +
+        'no web page can have its own name point here.',
     ),
   },
   lease: {

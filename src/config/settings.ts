@@ -103,6 +103,13 @@ export interface NbdSettings {
   readonly tls: TlsSettings;
 }
 
+export interface AdminSettings {
+  /** Null: no HTTP. */
+  readonly listen: ListenAddress | null;
+  /** Names that requests may be made to, besides this machine's own. */
+  readonly hosts: readonly string[];
+}
+
 export interface EncryptionSettings {
   /** An OpenSSL name in s3backer's spelling, such as `AES-256-CBC`. */
   readonly cipher: string;
@@ -150,6 +157,7 @@ export interface Settings {
   readonly nbd: NbdSettings;
   /** Where the volumes are served as files, or null. */
   readonly fuse: { readonly dir: string | null };
+  readonly admin: AdminSettings;
   readonly lease: { readonly durationMs: number };
   /** How long SIGTERM waits for requests under way. */
   readonly shutdown: { readonly drainMs: number };

@@ -10,6 +10,7 @@ import type { NbdLimits } from './limits.ts';
 import type { MetaContext } from './meta-context.ts';
 import type { PayloadPool } from './payload-pool.ts';
 import { ReplyQueue, type SlabPool } from './reply-queue.ts';
+import type { RequestStatsTable } from './request-stats.ts';
 import { Session } from './session.ts';
 import { readByEvents, readInto, type SocketReader } from './socket-reader.ts';
 import type { SecuredPeer, TlsAcceptor } from './tls/tls-acceptor.ts';
@@ -22,6 +23,7 @@ export interface ConnectionShared {
   readonly budget: SharedBudget;
   readonly slabs: SlabPool;
   readonly payloads: PayloadPool;
+  readonly stats: RequestStatsTable;
   /** Every connection receives into it, as what it holds is dealt with before the next read of any of them. */
   readonly receiveBuffer: Buffer;
   /** Null where TLS is not to be had. */
@@ -140,6 +142,7 @@ export class Connection implements SocketReader {
       replies: this.#replies,
       budget: this.#budget,
       payloads: shared.payloads,
+      stats: shared.stats,
       onNegotiated: (negotiated) => {
         clearTimeout(this.#handshakeTimer);
         const { tls: protocol, names } = this.#session.client;

@@ -13,6 +13,7 @@ import type { MetaContext } from './meta-context.ts';
 import type { PayloadPool } from './payload-pool.ts';
 import { DESCRIPTORS_MAX, Replier } from './replier.ts';
 import { COPIED_PAYLOAD_BYTES_MAX, type ReplyQueue } from './reply-queue.ts';
+import type { RequestStats } from './request-stats.ts';
 import type { RequestHeader } from './wire.ts';
 
 export interface RequestRunnerOptions {
@@ -20,6 +21,7 @@ export interface RequestRunnerOptions {
   readonly replies: ReplyQueue;
   readonly budget: InFlightBudget;
   readonly payloads: PayloadPool;
+  readonly stats: RequestStats;
   /** Called when a request completes later than the call that began it. */
   readonly onProgress: () => void;
   readonly log: Log;
@@ -46,6 +48,7 @@ export class RequestRunner {
   readonly #replier: Replier;
   readonly #budget: InFlightBudget;
   readonly #payloads: PayloadPool;
+  readonly #stats: RequestStats;
   /** Read into, and copied from at once. */
   readonly #small = Buffer.allocUnsafeSlow(COPIED_PAYLOAD_BYTES_MAX);
   readonly #onProgress: () => void;
@@ -60,6 +63,7 @@ export class RequestRunner {
     this.#replier = new Replier(options.replies, options.negotiated.framing);
     this.#budget = options.budget;
     this.#payloads = options.payloads;
+    this.#stats = options.stats;
     this.#onProgress = options.onProgress;
     this.#log = options.log;
   }
@@ -76,6 +80,7 @@ export class RequestRunner {
   }
 
   refuse(request: RequestHeader, errno: NbdErrno, text: string): void {
+    this.#stats.refused(request.type, errno);
     this.#fail(request, errno, text);
   }
 
@@ -85,6 +90,7 @@ export class RequestRunner {
    */
   run(request: RequestHeader, contexts: readonly MetaContext[]): void {
     const { type, flags, offset, length } = request;
+    request.startedMs = performance.now();
     if (type === Command.READ) this.#read(request);
     else if (type === Command.FLUSH) this.#plain(request, () => this.#device.flush());
     else if (type === Command.BLOCK_STATUS) this.#blockStatus(request, contexts);
@@ -100,6 +106,7 @@ export class RequestRunner {
   /** Runs a WRITE. `data` is from the payload pool, has its bytes of the budget, and is the runner's from now on. */
   write(request: RequestHeader, data: Buffer): void {
     let done: void | Promise<void>;
+    request.startedMs = performance.now();
     try {
       done = this.#device.write(request.offset, data, writeOptions(request.flags));
     } catch (error) {
@@ -133,6 +140,7 @@ export class RequestRunner {
     const { offset, length } = request;
     if (length === 0) {
       this.#replier.data(request, NO_DATA);
+      this.#stats.succeeded(request.type, 0, request.startedMs);
       return;
     }
     let data: Buffer | Promise<Buffer>;
@@ -165,6 +173,7 @@ export class RequestRunner {
     }
     this.#replier.data(request, target, !isSmall);
     this.#replies.hold(length);
+    this.#stats.succeeded(request.type, length, request.startedMs);
     return true;
   }
 
@@ -174,8 +183,10 @@ export class RequestRunner {
       this.#readFailed(request, new Error(`the device returned ${data.length} bytes`));
     } else if (this.#abandoned) {
       this.#budget.give(length);
+      this.#stats.abandoned(request.type, request.startedMs);
     } else {
       this.#replier.data(request, data);
+      this.#stats.succeeded(request.type, length, request.startedMs);
       // Given back once the reply has been sent: until then the bytes are in memory.
       this.#replies.hold(length);
     }
@@ -231,12 +242,14 @@ export class RequestRunner {
     checkExtents(extents, request.length);
     if (this.#abandoned) {
       this.#budget.give(STATUS_BYTES);
+      this.#stats.abandoned(request.type, request.startedMs);
       return;
     }
     const runsMax = (request.flags & CommandFlag.REQ_ONE) !== 0 ? 1 : DESCRIPTORS_MAX;
     const last = contexts.at(-1);
     for (const context of contexts) this.#replier.status(request, context, extents, runsMax, context === last);
     this.#replies.hold(STATUS_BYTES);
+    this.#stats.succeeded(request.type, request.length, request.startedMs);
   }
 
   #statusFailed(request: RequestHeader, error: unknown): void {
@@ -258,7 +271,12 @@ export class RequestRunner {
   }
 
   #succeed(to: RequestHeader): void {
-    if (!this.#abandoned) this.#replier.done(to);
+    if (this.#abandoned) {
+      this.#stats.abandoned(to.type, to.startedMs);
+      return;
+    }
+    this.#replier.done(to);
+    this.#stats.succeeded(to.type, to.length, to.startedMs);
   }
 
   #fail(to: RequestHeader, errno: NbdErrno, text: string): void {
@@ -270,7 +288,10 @@ export class RequestRunner {
     const fields = { command, offset, length, error: describeError(error) };
     if (!(error instanceof StorageError)) this.#log.error('a request failed unexpectedly', fields);
     else if (!this.#abandoned) this.#log.debug('a request failed', fields);
-    this.#fail(request, errnoOf(error), errorText(error));
+    const errno = errnoOf(error);
+    if (this.#abandoned) this.#stats.abandoned(command, request.startedMs);
+    else this.#stats.failed(command, errno, request.startedMs);
+    this.#fail(request, errno, errorText(error));
   }
 }
 

@@ -12,6 +12,7 @@ import { type ListenTarget, listen, type ServerAddress } from './listen.ts';
 import { META_CONTEXTS, type MetaContext } from './meta-context.ts';
 import { PayloadPool } from './payload-pool.ts';
 import { SlabPool } from './reply-queue.ts';
+import { RequestStatsTable } from './request-stats.ts';
 import type { TlsAcceptor } from './tls/tls-acceptor.ts';
 
 export interface NbdServerOptions {
@@ -31,6 +32,13 @@ export type NbdListenTarget = ListenTarget & { readonly tls?: Exclude<HandshakeT
 /** Who may open a unix socket has been let in by the system. */
 const LOCAL_CLIENT = Object.freeze({ tls: null, names: Object.freeze(['socket']) });
 
+export interface NbdCounters {
+  readonly acceptedConnections: number;
+  /** Turned away because there were too many, or we were closing. */
+  readonly refusedConnections: number;
+  readonly exports: ReturnType<RequestStatsTable['snapshot']>;
+}
+
 export interface CloseOptions {
   /** How long requests under way may take; connections that are not done by then are cut. */
   readonly deadlineMs: number;
@@ -47,6 +55,7 @@ export class NbdServer {
   readonly #connections = new Set<Connection>();
   readonly #stallTimer: NodeJS.Timeout;
   #nextConnectionId = 1;
+  #refusedConnections = 0;
   #closing: Promise<void> | undefined;
   /** Told whenever a connection has closed. */
   readonly #closedListeners = new Set<() => void>();
@@ -61,6 +70,7 @@ export class NbdServer {
       budget: new SharedBudget(limits.inFlightBytesMax),
       slabs: new SlabPool(SLABS_KEPT_MAX),
       payloads: new PayloadPool(Math.min(PAYLOAD_BYTES_KEPT_MAX, limits.inFlightBytesMax)),
+      stats: new RequestStatsTable(),
       receiveBuffer: Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES),
       tls: options.tls ?? null,
     };
@@ -101,6 +111,15 @@ export class NbdServer {
   /** Payload bytes of requests under way, over all connections. */
   get bytesInFlight(): number {
     return this.#shared.budget.usedBytes;
+  }
+
+  /** What has been counted since the start, over all connections there ever were. */
+  counters(): NbdCounters {
+    return {
+      acceptedConnections: this.#nextConnectionId - 1,
+      refusedConnections: this.#refusedConnections,
+      exports: this.#shared.stats.snapshot(),
+    };
   }
 
   /**
@@ -164,6 +183,7 @@ export class NbdServer {
   #accept(socket: Socket, target: NbdListenTarget): void {
     const { connectionsMax } = this.#shared.limits;
     if (this.#closing !== undefined || this.#connections.size >= connectionsMax) {
+      this.#refusedConnections++;
       this.#log.warn('connection refused', { connections: this.#connections.size, connectionsMax });
       socket.destroy();
       return;

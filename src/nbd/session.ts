@@ -7,6 +7,7 @@ import type { NbdLimits } from './limits.ts';
 import { META_CONTEXTS, type MetaContext } from './meta-context.ts';
 import type { PayloadPool } from './payload-pool.ts';
 import type { ReplyQueue } from './reply-queue.ts';
+import { RequestStats, type RequestStatsTable } from './request-stats.ts';
 import { Transmission } from './transmission.ts';
 
 export interface SessionOptions {
@@ -21,6 +22,8 @@ export interface SessionOptions {
   readonly replies: ReplyQueue;
   readonly budget: InFlightBudget;
   readonly payloads: PayloadPool;
+  /** Where requests are counted; nowhere that anybody sees where left out. */
+  readonly stats?: RequestStatsTable;
   /** Called once, when the client has chosen an export. */
   readonly onNegotiated: (negotiated: Negotiated) => void;
   /** Called when a request completes outside `feed`: there may be replies to send, and input may be taken again. */
@@ -147,12 +150,13 @@ export class Session {
   }
 
   #startTransmission(negotiated: Negotiated): Transmission {
-    const { replies, budget, payloads, limits, onProgress, onReplies = () => {}, log } = this.#options;
+    const { replies, budget, payloads, stats, limits, onProgress, onReplies = () => {}, log } = this.#options;
     const transmission = new Transmission({
       negotiated,
       replies,
       budget,
       payloads,
+      stats: stats?.of(negotiated.export.name) ?? new RequestStats(),
       inFlightRequestsMax: limits.inFlightRequestsMax,
       unsentBytesMax: limits.unsentBytesMax,
       onProgress,

@@ -67,6 +67,11 @@ export class RequestHeader implements ReplyTarget {
   length = 0;
   /** How many bytes follow the header. */
   payloadBytes = 0;
+  /**
+   * When the device was asked, by performance.now. Not of the wire: whoever asks sets it. Begins as a fraction, so that the
+   * engine keeps a double in place from the start.
+   */
+  startedMs = 0.5;
 
   copy(): RequestHeader {
     const copy = new RequestHeader();
@@ -79,6 +84,7 @@ export class RequestHeader implements ReplyTarget {
     copy.offset = this.offset;
     copy.length = this.length;
     copy.payloadBytes = this.payloadBytes;
+    copy.startedMs = this.startedMs;
     return copy;
   }
 }

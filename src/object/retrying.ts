@@ -27,6 +27,8 @@ export interface RetryPolicy {
 export interface AttemptListener {
   succeeded(): void;
   failed(error: unknown): void;
+  /** An attempt that is not the first one of its call begins. */
+  retried?(): void;
 }
 
 /**
@@ -125,6 +127,7 @@ export class RetryingObjectStore implements ObjectStore {
     const startMs = this.#clock.now();
     for (let failures = 0; ; ) {
       checkNotAborted(signal);
+      if (failures > 0) this.#listener?.retried?.();
       try {
         const value = await attempt(failures > 0);
         this.#listener?.succeeded();

@@ -19,6 +19,8 @@ export interface OperationSnapshot {
 
 export interface StoreMetricsSnapshot {
   readonly operations: Readonly<Record<StoreOperation, OperationSnapshot>>;
+  /** Attempts that were not the first one of their call. */
+  readonly retries: number;
   readonly bytesUp: number;
   readonly bytesDown: number;
   readonly inFlight: number;
@@ -55,6 +57,7 @@ export class StoreMetrics {
     delete: new OperationMetrics(),
     list: new OperationMetrics(),
   };
+  #retries = 0;
   #bytesUp = 0;
   #bytesDown = 0;
   #inFlight = 0;
@@ -68,6 +71,10 @@ export class StoreMetrics {
   end(operation: StoreOperation, outcome: StoreOutcome, durationMs: number): void {
     this.#inFlight -= 1;
     this.#operations[operation].record(outcome, durationMs);
+  }
+
+  countRetry(): void {
+    this.#retries += 1;
   }
 
   countBytes(direction: 'up' | 'down', bytes: number): void {
@@ -85,6 +92,7 @@ export class StoreMetrics {
         delete: deletes.snapshot(),
         list: list.snapshot(),
       },
+      retries: this.#retries,
       bytesUp: this.#bytesUp,
       bytesDown: this.#bytesDown,
       inFlight: this.#inFlight,

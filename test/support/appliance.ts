@@ -37,6 +37,7 @@ export async function startAppliance(options: ApplianceOptions): Promise<Applian
     ...config,
     cache: { dir: join(dir, 'cache'), size: '64MiB', logSize: '32MiB', ...section('cache') },
     nbd: { listen: ['127.0.0.1:0'], socket: join(dir, 'nbd.sock'), ...section('nbd') },
+    admin: { listen: null, ...section('admin') },
     log: { level: 'debug', format: 'json', ...section('log') },
   };
   const configFile = join(dir, 'config.json5');

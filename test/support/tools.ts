@@ -33,6 +33,7 @@ export const PACKAGE_OF_TOOL = {
   'ceph-osd': 'ceph-osd',
   radosgw: 'radosgw',
   openssl: 'openssl',
+  promtool: 'prometheus',
   losetup: 'mount',
   mount: 'mount',
   fstrim: 'util-linux',

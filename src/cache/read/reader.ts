@@ -37,6 +37,7 @@ export class Reader {
   readonly #lost: () => StorageError | null;
   readonly #readAhead = new ReadAhead();
   readonly #stop = new AbortController();
+  #missedPages = 0;
 
   constructor(options: ReaderOptions) {
     this.#store = options.store;
@@ -44,6 +45,11 @@ export class Reader {
     this.#fetcher = options.fetcher;
     this.#layout = options.layout;
     this.#lost = options.lost;
+  }
+
+  /** Pages that were asked for and were not here. */
+  get missedPages(): number {
+    return this.#missedPages;
   }
 
   /** The bytes as they are at this moment; at once where all of them are here. */
@@ -104,6 +110,7 @@ export class Reader {
   }
 
   async #fill(first: number, bytes: Buffer, { ranges, partials }: MissingPages): Promise<void> {
+    for (const { first: from, end } of ranges) this.#missedPages += end - from;
     const fetches = ranges.map((range) =>
       this.#fetcher.fetch(range.first, range.end, bytes, (range.first - first) * PAGE_BYTES),
     );

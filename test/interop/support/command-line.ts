@@ -39,6 +39,7 @@ export class CommandLine {
       ...this.#config,
       cache: { dir: join(this.#dir, 'cache'), size: '64MiB', logSize: '32MiB', ...section(this.#config, 'cache') },
       nbd: { listen: ['127.0.0.1:0'], ...section(this.#config, 'nbd') },
+      admin: { listen: null, ...section(this.#config, 'admin') },
     };
     await writeFile(configFile, JSON.stringify(complete));
     return [MAIN, ...words, '--config', configFile];

@@ -53,6 +53,7 @@ export class FakeHost implements Host {
       serve: missing,
       createVolume: missing,
       status: missing,
+      health: missing,
       resizeVolume: missing,
       eraseVolume: missing,
       flushVolume: missing,

@@ -86,7 +86,7 @@ describe('exit codes', () => {
 
 describe('help', () => {
   it('of each verb has an example and the exit codes where they matter', async () => {
-    for (const verb of ['serve', 'create', 'status', 'resize', 'erase', 'config validate']) {
+    for (const verb of ['serve', 'create', 'status', 'health', 'resize', 'erase', 'config validate']) {
       const { stdout } = await runCommand(`${verb} --help`);
       assert.match(stdout, new RegExp(`Examples:\\n  bucketdisk ${verb}`), verb);
       assert.match(stdout, /Exit codes:/, verb);

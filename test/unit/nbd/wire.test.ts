@@ -36,6 +36,7 @@ test('a request header', () => {
   const header = new RequestHeader();
   assert.equal(decodeRequest(bytes, 1, header), true);
   assert.deepEqual({ ...header }, {
+    ...new RequestHeader(),
     flags: 0x11,
     type: 6,
     cookieHigh: 0x01234567,
@@ -75,6 +76,7 @@ test('an extended request: its payload is told by the flag, whatever the command
   const header = new RequestHeader();
   assert.equal(decodeExtendedRequest(bytes, 0, header), true);
   assert.deepEqual({ ...header }, {
+    ...new RequestHeader(),
     flags: 0x20,
     type: 7,
     cookieHigh: 0x01234567,

@@ -25,7 +25,7 @@ describe('InstrumentedObjectStore', () => {
     await listKeys(store, '');
     await store.delete(['key']);
     const { operations, ...rest } = metrics.snapshot();
-    assert.deepEqual(rest, { bytesUp: 100, bytesDown: 40, inFlight: 0, inFlightMax: 1 });
+    assert.deepEqual(rest, { retries: 0, bytesUp: 100, bytesDown: 40, inFlight: 0, inFlightMax: 1 });
     assert.equal(operations.put.attempts, 1);
     assert.equal(operations.put.latencySumMs, 7);
     assert.equal(operations.put.latencyCounts[LATENCY_BOUNDS_MS.indexOf(10)], 1);

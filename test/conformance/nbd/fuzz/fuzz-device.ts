@@ -32,13 +32,6 @@ export class FuzzDevice extends MemoryDevice {
     return this.#answer(offset, length, () => super.read(offset, length) as Buffer);
   }
 
-  /** Some of what is read well is at hand. */
-  readInto(target: Buffer, offset: number): boolean {
-    if (fate(offset, target.length) !== 'good' || this.#random.chance(0.5)) return false;
-    this.bytes.copy(target, 0, offset, offset + target.length);
-    return true;
-  }
-
   override write(offset: number, data: Buffer, options: WriteOptions): void | Promise<void> {
     const asGiven = Buffer.from(data);
     return this.#answer(

@@ -1,0 +1,180 @@
+/** The HTTP server at admin.listen: a table of routes, and bounds on whoever asks. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { describeError, StorageError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { systemReason } from '../lib/system-reason.ts';
+import { isAllowedHost } from './allowed-host.ts';
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+export type HttpHandler = () => HttpAnswer | Promise<HttpAnswer>;
+
+/** Handlers by path, without a query, and method. HEAD is answered by GET's. */
+export type HttpRoutes = Readonly<Record<string, Readonly<Partial<Record<'GET', HttpHandler>>>>>;
+
+export interface HttpLimits {
+  /** Further connections are closed. */
+  readonly connectionsMax: number;
+  /** How long a client may take to send its request. */
+  readonly requestTimeoutMs: number;
+  /** From a request until its answer has been taken. */
+  readonly answerTimeoutMs: number;
+  /** How long a connection may stay without a request. */
+  readonly idleTimeoutMs: number;
+}
+
+export const DEFAULT_HTTP_LIMITS: HttpLimits = {
+  connectionsMax: 64,
+  requestTimeoutMs: 10_000,
+  answerTimeoutMs: 30_000,
+  idleTimeoutMs: 5_000,
+};
+
+export interface HttpServerOptions {
+  readonly routes: HttpRoutes;
+  /** Names of this machine, in lower case: see isAllowedHost. */
+  readonly hosts: readonly string[];
+  readonly log: Log;
+  readonly limits?: Partial<HttpLimits>;
+}
+
+const HEADER_BYTES_MAX = 8 * 1024;
+/** A client that sends slowly is given up no later than this after its time. */
+const CHECK_INTERVAL_MS = 1_000;
+
+/** Nothing that is told here is for other pages, to be kept, or to be taken for anything else. */
+const SAFE_HEADERS = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+};
+
+export class HttpServer {
+  readonly #options: HttpServerOptions;
+  readonly #limits: HttpLimits;
+  readonly #server: Server;
+  #address: { readonly host: string; readonly port: number } | null = null;
+
+  constructor(options: HttpServerOptions) {
+    this.#options = options;
+    const limits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
+    this.#limits = limits;
+    this.#server = createServer(
+      {
+        maxHeaderSize: HEADER_BYTES_MAX,
+        headersTimeout: limits.requestTimeoutMs,
+        requestTimeout: limits.requestTimeoutMs,
+        keepAliveTimeout: limits.idleTimeoutMs,
+        connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MS, limits.requestTimeoutMs),
+      },
+      (request, response) => void this.#answer(request, response),
+    );
+    this.#server.maxConnections = limits.connectionsMax;
+  }
+
+  /** Where it listens, with the real port; null before it does. */
+  get address(): { readonly host: string; readonly port: number } | null {
+    return this.#address;
+  }
+
+  /** Rejects with HELD where somebody else listens there, INVALID where nobody can. */
+  async listen(host: string, port: number): Promise<void> {
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#server.once('error', reject);
+        this.#server.listen({ host, port }, () => {
+          this.#server.removeListener('error', reject);
+          resolve();
+        });
+      });
+    } catch (cause) {
+      const held = (cause as NodeJS.ErrnoException).code === 'EADDRINUSE';
+      const reason = held ? 'is in use by somebody else' : `cannot be listened on: ${systemReason(cause)}`;
+      const remedy = 'set admin.listen to another address, or to null for none';
+      throw new StorageError(held ? 'HELD' : 'INVALID', `${host}:${port} ${reason}; ${remedy}`, { cause });
+    }
+    this.#server.on('error', (error) => {
+      this.#options.log.error('admin.listen cannot accept a connection', { error: describeError(error) });
+    });
+    const bound = this.#server.address();
+    if (bound === null || typeof bound === 'string') throw new Error('a TCP server without an address');
+    this.#address = { host: bound.address, port: bound.port };
+  }
+
+  /** Cuts whoever is connected. */
+  async close(): Promise<void> {
+    if (this.#address === null) return;
+    this.#address = null;
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // A client that does not take its answer holds memory and a place.
+    const giveUp = setTimeout(() => {
+      this.#options.log.debug('an HTTP client did not take its answer');
+      request.socket.destroy();
+    }, this.#limits.answerTimeoutMs);
+    response.once('close', () => clearTimeout(giveUp));
+    response.on('error', () => {});
+    try {
+      const { status, headers, answer } = await this.#respond(request);
+      const body = Buffer.from(answer.body);
+      response.writeHead(status, {
+        ...SAFE_HEADERS,
+        ...headers,
+        'content-type': answer.contentType,
+        'content-length': body.length,
+      });
+      response.end(request.method === 'HEAD' ? undefined : body);
+    } catch (error) {
+      // The path is one of ours by now: what a client makes up does not get into the log.
+      this.#options.log.error('an HTTP request failed unexpectedly', { error: describeError(error) });
+      if (response.headersSent) response.destroy();
+      else response.writeHead(500, { ...SAFE_HEADERS, connection: 'close' }).end('internal error\n');
+    }
+  }
+
+  async #respond(
+    request: IncomingMessage,
+  ): Promise<{ status: number; headers: Readonly<Record<string, string>>; answer: HttpAnswer }> {
+    const { routes, hosts } = this.#options;
+    const [path = ''] = (request.url ?? '').split('?', 1);
+    // Bodies are not asked for, and not waited for.
+    const close: Record<string, string> = hasBody(request) ? { connection: 'close' } : {};
+    const refuse = (status: number, text: string, headers: Readonly<Record<string, string>> = {}) => ({
+      status,
+      headers: { ...close, ...headers },
+      answer: plain(status, text),
+    });
+    if (!isAllowedHost(request.headers.host, hosts)) {
+      return refuse(421, 'this host name is not known here: see admin.hosts', { connection: 'close' });
+    }
+    const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+    if (route === undefined) return refuse(404, 'there is nothing here');
+    const method = request.method === 'HEAD' ? 'GET' : request.method;
+    const handler = method === 'GET' ? route[method] : undefined;
+    if (handler === undefined) {
+      const allowed = Object.keys(route).flatMap((name) => (name === 'GET' ? ['GET', 'HEAD'] : [name]));
+      return refuse(405, 'not with this method', { allow: allowed.join(', ') });
+    }
+    const answer = await handler();
+    return { status: answer.status, headers: close, answer };
+  }
+}
+
+/** A line of text. */
+export function plain(status: number, text: string): HttpAnswer {
+  return { status, contentType: 'text/plain; charset=utf-8', body: `${text}\n` };
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
+}
