@@ -26,7 +26,7 @@ export interface TransmissionOptions extends RequestRunnerOptions {
  * So many bytes of replies are sent before further requests are looked at: the client gets to work on them while we are
  * still at the rest, and does not wait for all of what it sent in one go.
  */
-const EAGER_REPLY_BYTES = 16 * 1024;
+const EAGER_REPLY_BYTES = 32 * 1024;
 
 /** The payload of a refused request is read to its end up to this length, to stay in step with the client. */
 const SKIPPED_PAYLOAD_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
