@@ -59,6 +59,11 @@ export class LogHeadFile {
     throw new StorageError('CORRUPT', `the head of the write log, ${this.#file.path}, is damaged`);
   }
 
+  /** Sets its space aside, so that it can be written also when the disk is full. */
+  async reserve(): Promise<void> {
+    if (this.#file.sizeBytes() < 2 * SLOT_BYTES) await this.#file.reserve(2 * SLOT_BYTES);
+  }
+
   /** Durable when it resolves. Heads are written one after another, with ascending sequence. */
   async write(head: LogHead): Promise<void> {
     this.#slot.writeUInt32LE(MAGIC, 0);

@@ -18,6 +18,8 @@ import { PAGE_BYTES, pageAfter, pageOf } from '../page.ts';
 
 export const RECORD_HEADER_BYTES = 64;
 const CHECKSUM_BYTES = 4;
+/** 8 PiB: beyond it not every byte has an offset of its own. */
+const VOLUME_BYTES_MAX = 2 ** 53;
 const MAGIC = 0x31_4c_44_42; // "BDL1"
 
 /** The data replaces what was in its range. */
@@ -108,8 +110,13 @@ export function decodeRecordHeader(
   header.previousChecksum = source.readUInt32LE(at + 60);
   if (kind !== DATA && kind !== ZERO) return false;
   header.kind = kind;
-  if (header.position !== position || !(header.length > 0)) return false;
+  if (header.position !== position || !saysWhatCanBe(header)) return false;
   return checksumCount === (kind === DATA ? pagesTouched(header.offset, header.length) : 0);
+}
+
+function saysWhatCanBe({ number, offset, length, durablePosition }: RecordHeader): boolean {
+  const whole = Number.isSafeInteger(number) && Number.isSafeInteger(offset) && Number.isSafeInteger(durablePosition);
+  return whole && number >= 0 && offset >= 0 && length > 0 && length % 1 === 0 && offset + length <= VOLUME_BYTES_MAX;
 }
 
 export function writeChecksum(target: Buffer, recordAt: number, index: number, checksum: number): void {

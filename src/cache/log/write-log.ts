@@ -93,6 +93,7 @@ export class WriteLog {
     const headFile = new LogHeadFile(disk.open(`${directory}/head`), salt);
     let files: LogFiles | null = null;
     try {
+      await headFile.reserve();
       const found = headFile.read();
       if (found !== null) {
         files = await LogFiles.open(disk, directory, found.fileBytes, found.fileCount);
