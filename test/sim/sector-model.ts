@@ -8,6 +8,8 @@ export const SECTOR_BYTES = 512;
 /** A sector's content, as latin1 text: cheap to compare and to keep in sets. */
 type Image = string;
 
+/** The first may have been under way already, the second is told of by what the third has written. */
+const FLUSHES_TO_TELL = 3;
 const ZEROS: Image = '\0'.repeat(SECTOR_BYTES);
 
 /** A write or zeroing, and what came of it. */
@@ -64,7 +66,13 @@ export class SectorModel {
    * Bytes that were answered have been damaged on the disk: what could not be read could not be uploaded, and to say that
    * everything has been means no more than everything that is left.
    */
-  isDamaged = false;
+  #isDamaged = false;
+  /**
+   * Flushes, each of something written since the one before, that are to be answered before the disk says by itself what was
+   * durable when it was damaged. Until then the end of a log that has been damaged looks like one that has been torn.
+   */
+  #flushesToTell = 0;
+  #writtenSinceFlush = false;
 
   constructor(sizeBytes: number) {
     this.sectorCount = sizeBytes / SECTOR_BYTES;
@@ -95,12 +103,20 @@ export class SectorModel {
   endWrite(write: ModelWrite, ok: boolean, durable = false): void {
     write.answeredAt = ++this.#time;
     write.failed = !ok;
+    this.#writtenSinceFlush ||= ok;
     for (const sector of this.#touched(write.offset, write.length)) {
       const index = sector.states.findLastIndex((state) => state.write === write);
       if (index < 0) continue;
       if (!ok) this.#recompute(sector, index);
       else if (durable) this.#raiseFloor(sector, index);
     }
+  }
+
+  /** What is on the disk has been changed behind everybody's back. */
+  damaged(): void {
+    this.#isDamaged = true;
+    this.#flushesToTell = FLUSHES_TO_TELL;
+    this.#writtenSinceFlush = false;
   }
 
   /** For a flush, an upload, a read. */
@@ -111,6 +127,8 @@ export class SectorModel {
   /** What was made before it and is answered by now outlives a power cut. */
   flushed({ madeAt }: ModelMark): void {
     this.#time++;
+    if (this.#writtenSinceFlush) this.#flushesToTell--;
+    this.#writtenSinceFlush = false;
     for (const sector of this.#unflushed) {
       const index = sector.states.findLastIndex(({ write }) => write.madeAt < madeAt && isAnswered(write));
       if (index > sector.floor) this.#raiseFloor(sector, index);
@@ -120,7 +138,7 @@ export class SectorModel {
   /** What was made before it and is answered by now is in the bucket. */
   uploaded({ madeAt }: ModelMark): void {
     this.#time++;
-    if (this.isDamaged) return;
+    if (this.#isDamaged) return;
     for (const sector of this.#notUploaded) {
       const index = sector.states.findLastIndex(({ write }) => write.madeAt < madeAt && isAnswered(write));
       if (index < 0) continue;
@@ -158,7 +176,12 @@ export class SectorModel {
 
   /** The process or the machine has died: of each sector one state from its floor on is left. */
   crash(): void {
-    this.#restart((sector) => new Set(sector.states.slice(sector.floor).flatMap(({ images }) => [...images])));
+    const isTold = this.#flushesToTell <= 0;
+    this.#restart((sector) => {
+      const states = isTold ? sector.states.slice(sector.floor) : sector.states;
+      return new Set([...(isTold ? [] : sector.remote), ...states.flatMap(({ images }) => [...images])]);
+    });
+    this.#flushesToTell = 0;
   }
 
   /** What was answered is all that there is, and all of it is there. */
@@ -316,14 +339,15 @@ function has(images: ReadonlySet<Image>, from: number, to: number, piece: string
   return false;
 }
 
-/** Zeros in a row are counted, other text is cut short. */
+/** Zeros in a row are counted, and so is what one write has left, by its number; other text is cut short. */
 function describe(piece: string): string {
-  const parts = piece.match(/\0+|[^\0]+/g) ?? [];
-  const told = parts.slice(0, 8).map((part) => {
+  const parts = piece.match(/\0+|(\d+@\d+;)\1*|[^\0;]+;?|;/g) ?? [];
+  const told = parts.slice(0, 12).map((part) => {
     if (part.startsWith('\0')) return `${part.length} zeros`;
-    return part.length > 24 ? `"${printable(part.slice(0, 24))}..."(${part.length})` : `"${printable(part)}"`;
+    const shown = part.length > 12 ? `${part.slice(0, part.indexOf(';', 1) + 1)}...` : part;
+    return `"${printable(shown)}"${part.length > 12 ? `(${part.length})` : ''}`;
   });
-  return `${told.join(' ')}${parts.length > 8 ? ' ...' : ''}`;
+  return `${told.join(' ')}${parts.length > 12 ? ' ...' : ''}`;
 }
 
 function printable(text: string): string {

@@ -113,7 +113,7 @@ class Simulation {
   async #live(plan: LifePlan): Promise<void> {
     const life = this.#begin(plan);
     const nature = new Nature(life, this.#plan.nature, this.#random.fork(), this.#trace, () => {
-      this.#model.isDamaged = true;
+      this.#model.damaged();
     });
     const excuses = new Excuses(life.disk.incidents, life.store, plan.durability);
     nature.begin();

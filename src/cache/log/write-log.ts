@@ -103,9 +103,15 @@ export class WriteLog {
         const sizeBytes = found.fileBytes * found.fileCount;
         const keepsSize = options.sizeBytes === null || sizeBytes === geometryOf(options.sizeBytes).totalBytes;
         if (keepsSize || records.end > records.first) {
-          const head: LogHead = { ...found, sequence: found.sequence + 1, life: found.life + 1 };
-          await headFile.write(head);
           const { position, previousChecksum, damaged } = end;
+          const head: LogHead = {
+            ...found,
+            sequence: found.sequence + 1,
+            life: found.life + 1,
+            // All of it is durable by now: what cannot be read the next time is lost, and not torn.
+            durablePosition: position,
+          };
+          await headFile.write(head);
           return {
             log: new WriteLog(options, { files, headFile, head, records, position, previousChecksum }),
             damaged,
