@@ -318,14 +318,17 @@ export class Connection implements SocketReader {
   }
 
   #flush(): void {
-    while (!this.#writing && !this.#destroyed && this.#replies.queuedBytes > 0) this.#write();
+    while (!this.#writing && !this.#destroyed && this.#write()) {
+      // On to the next batch.
+    }
     if (!this.#destroyed && this.#replies.queuedBytes === 0 && this.#session.startsTls) this.#startTls();
   }
 
-  #write(): void {
+  /** False where there was nothing to write. */
+  #write(): boolean {
     const pieces = this.#replies.nextBatch(WRITE_BYTES_MAX);
     const last = pieces.pop();
-    if (last === undefined) return;
+    if (last === undefined) return false;
     this.#writing = true;
     if (pieces.length === 0) {
       this.#socket.write(last, this.#onWritten);
@@ -336,9 +339,10 @@ export class Connection implements SocketReader {
       this.#socket.uncork();
     }
     // Mostly the system takes all of it at once, and then there is nothing to wait for: the callback comes a tick later.
-    if (this.#socket.writableLength > 0) return;
+    if (this.#socket.writableLength > 0) return true;
     this.#callbacksDue++;
     this.#sent();
+    return true;
   }
 
   readonly #onWritten = (error?: Error | null): void => {
