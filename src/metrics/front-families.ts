@@ -34,7 +34,7 @@ export const NBD_FAMILIES: readonly Family<Reading>[] = [
   {
     name: 'bucketdisk_nbd_request_duration_seconds',
     type: 'histogram',
-    help: 'Time from a complete NBD request until its reply is queued. Requests refused at once are left out.',
+    help: 'Time from a complete NBD request until its reply is queued: of one read and one write in 7, and of all others that are not refused at once.',
     labels: ['volume', 'command'],
     read: ({ nbd }) =>
       nbd.counters.exports.flatMap(({ export: volume, commands }) =>

@@ -90,7 +90,7 @@ export class RequestRunner {
    */
   run(request: RequestHeader, contexts: readonly MetaContext[]): void {
     const { type, flags, offset, length } = request;
-    request.startedMs = performance.now();
+    request.startedMs = this.#stats.start(request.type);
     if (type === Command.READ) this.#read(request);
     else if (type === Command.FLUSH) this.#plain(request, () => this.#device.flush());
     else if (type === Command.BLOCK_STATUS) this.#blockStatus(request, contexts);
@@ -106,7 +106,7 @@ export class RequestRunner {
   /** Runs a WRITE. `data` is from the payload pool, has its bytes of the budget, and is the runner's from now on. */
   write(request: RequestHeader, data: Buffer): void {
     let done: void | Promise<void>;
-    request.startedMs = performance.now();
+    request.startedMs = this.#stats.start(request.type);
     try {
       done = this.#device.write(request.offset, data, writeOptions(request.flags));
     } catch (error) {

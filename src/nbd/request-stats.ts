@@ -1,6 +1,6 @@
 /** What is counted of the requests for an export, in arrays of fixed size: a request makes no object and looks nothing up. */
 import { LatencyTable } from '../lib/latency-table.ts';
-import { NbdErrno } from './constants.ts';
+import { Command, NbdErrno } from './constants.ts';
 
 /** By the number of the command; one more for numbers that are no command's. */
 const COMMAND_NAMES = [
@@ -24,6 +24,13 @@ const OK = 0;
 const ABANDONED = 1;
 const FIRST_ERRNO = 2;
 
+/**
+ * Asking for the time costs more than all the rest of what is done here, so that of reads and writes only one in so many is
+ * timed. No power of two, which patterns of requests are often made of.
+ */
+export const TIMED_INTERVAL = 7;
+const NOT_TIMED = -1;
+
 export type RequestCommand = (typeof COMMAND_NAMES)[number];
 export type RequestResult = (typeof RESULT_NAMES)[number];
 
@@ -34,7 +41,7 @@ export interface CommandSnapshot {
   readonly results: readonly { readonly result: RequestResult; readonly count: number }[];
   /** What those that succeeded were about: payload, or the range that was zeroed, trimmed or asked about. */
   readonly bytes: number;
-  /** Of those that the device was asked, by bucket: see LatencyTable. */
+  /** Of those that were timed, by bucket: see LatencyTable. */
   readonly latencyCounts: readonly number[];
   readonly latencySumSeconds: number;
 }
@@ -43,18 +50,29 @@ export class RequestStats {
   readonly #results = new Float64Array(COMMAND_NAMES.length * RESULTS);
   readonly #bytes = new Float64Array(COMMAND_NAMES.length);
   readonly #latencies = new LatencyTable(COMMAND_NAMES.length);
+  /** How many reads and writes come before one that is timed. */
+  readonly #untimed = new Uint8Array(2);
 
-  /** It succeeded; `startedMs` is of performance.now. */
+  /** When a request begins that the device is asked: to be handed over when it has ended. */
+  start(command: number): number {
+    if (command <= Command.WRITE) {
+      const untimed = this.#untimed[command] ?? 0;
+      this.#untimed[command] = untimed === 0 ? TIMED_INTERVAL - 1 : untimed - 1;
+      if (untimed > 0) return NOT_TIMED;
+    }
+    return performance.now();
+  }
+
   succeeded(command: number, bytes: number, startedMs: number): void {
     const row = command < OTHER ? command : OTHER;
     this.#count(row, OK);
     this.#bytes[row] = (this.#bytes[row] ?? 0) + bytes;
-    this.#latencies.record(row, performance.now() - startedMs);
+    if (startedMs !== NOT_TIMED) this.#latencies.record(row, performance.now() - startedMs);
   }
 
   failed(command: number, errno: NbdErrno, startedMs: number): void {
     this.refused(command, errno);
-    this.#latencies.record(Math.min(command, OTHER), performance.now() - startedMs);
+    if (startedMs !== NOT_TIMED) this.#latencies.record(Math.min(command, OTHER), performance.now() - startedMs);
   }
 
   /** It was turned down without asking the device, and so has no latency. */
@@ -66,7 +84,7 @@ export class RequestStats {
   abandoned(command: number, startedMs: number): void {
     const row = Math.min(command, OTHER);
     this.#count(row, ABANDONED);
-    this.#latencies.record(row, performance.now() - startedMs);
+    if (startedMs !== NOT_TIMED) this.#latencies.record(row, performance.now() - startedMs);
   }
 
   snapshot(): CommandSnapshot[] {

@@ -68,8 +68,8 @@ export class RequestHeader implements ReplyTarget {
   /** How many bytes follow the header. */
   payloadBytes = 0;
   /**
-   * When the device was asked, by performance.now. Not of the wire: whoever asks sets it. Begins as a fraction, so that the
-   * engine keeps a double in place from the start.
+   * When the device was asked: see RequestStats. Not of the wire: whoever asks sets it. Begins as a fraction, so that the engine
+   * keeps a double in place from the start.
    */
   startedMs = 0.5;
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Command, NbdErrno } from '../../../src/nbd/constants.ts';
-import { RequestStats, RequestStatsTable } from '../../../src/nbd/request-stats.ts';
+import { RequestStats, RequestStatsTable, TIMED_INTERVAL } from '../../../src/nbd/request-stats.ts';
 
 const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
 
@@ -27,6 +27,39 @@ test('tells each command by how it ended, with its bytes; what was refused has n
   assert.ok(read.latencySumSeconds >= 0);
   assert.deepEqual(write?.results, [{ result: 'abandoned', count: 1 }]);
   assert.equal(write.bytes, 0);
+});
+
+test('of reads and of writes one in so many is timed, of everything else each, and all are counted', () => {
+  const stats = new RequestStats();
+  const rounds = 10 * TIMED_INTERVAL;
+  // As a disk is often used: always in the same order.
+  for (let round = 0; round < rounds; round++) {
+    for (const command of [Command.READ, Command.WRITE, Command.FLUSH]) {
+      stats.succeeded(command, 0, stats.start(command));
+    }
+  }
+  const told = stats
+    .snapshot()
+    .map(({ command, results, latencyCounts }) => [command, results[0]?.count, sum(latencyCounts)]);
+  assert.deepEqual(told, [
+    ['read', rounds, 10],
+    ['write', rounds, 10],
+    ['flush', rounds, rounds],
+  ]);
+});
+
+test('the first read is timed, also where it is the only one, and one that fails or is abandoned too', () => {
+  for (const end of ['failed', 'abandoned'] as const) {
+    const stats = new RequestStats();
+    const startedMs = stats.start(Command.READ);
+    if (end === 'failed') stats.failed(Command.READ, NbdErrno.EIO, startedMs);
+    else stats.abandoned(Command.READ, startedMs);
+    const untimed = stats.start(Command.READ);
+    if (end === 'failed') stats.failed(Command.READ, NbdErrno.EIO, untimed);
+    else stats.abandoned(Command.READ, untimed);
+    const [read] = stats.snapshot();
+    assert.deepEqual([read?.results[0]?.count, sum(read?.latencyCounts ?? [])], [2, 1]);
+  }
 });
 
 test('every errno there is has a name of its own, and numbers that are no command are one', () => {
