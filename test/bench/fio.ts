@@ -27,6 +27,8 @@ export interface FioResult {
   readonly bytesPerSecond: number;
   /** Completion of a read or write, median. */
   readonly latencyP50Us: number;
+  /** What one of a hundred takes longer than. */
+  readonly latencyP99Us: number;
   readonly flushes: number;
   /** 0 without flushes. */
   readonly flushP50Us: number;
@@ -124,12 +126,13 @@ export function parseFio(stdout: string): FioResult {
     operations: main.total_ios,
     opsPerSecond: main.iops,
     bytesPerSecond: main.bw_bytes,
-    latencyP50Us: median(main.clat_ns.percentile),
+    latencyP50Us: percentileUs(main.clat_ns.percentile, '50.000000'),
+    latencyP99Us: percentileUs(main.clat_ns.percentile, '99.000000'),
     flushes: job.sync.total_ios ?? 0,
-    flushP50Us: median(job.sync.lat_ns?.percentile),
+    flushP50Us: percentileUs(job.sync.lat_ns?.percentile, '50.000000'),
   };
 }
 
-function median(percentile: Readonly<Record<string, number>> | undefined): number {
-  return (percentile?.['50.000000'] ?? 0) / 1000;
+function percentileUs(ns: Readonly<Record<string, number>> | undefined, key: string): number {
+  return (ns?.[key] ?? 0) / 1000;
 }

@@ -6,9 +6,19 @@ import { cacheWrite } from './scenarios/cache-write.ts';
 import { fuse } from './scenarios/fuse.ts';
 import { latencyStore } from './scenarios/latency-store.ts';
 import { nbd } from './scenarios/nbd.ts';
+import { nbdFairness } from './scenarios/nbd-fairness.ts';
 import { scale } from './scenarios/scale.ts';
 
-export const SCENARIOS: readonly Scenario[] = [cacheWrite, cacheRead, cacheOpen, latencyStore, scale, nbd, fuse];
+export const SCENARIOS: readonly Scenario[] = [
+  cacheWrite,
+  cacheRead,
+  cacheOpen,
+  latencyStore,
+  scale,
+  nbd,
+  nbdFairness,
+  fuse,
+];
 
 /**
  * The scenarios whose names begin with one of the words; all of them without words.

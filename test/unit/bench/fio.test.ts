@@ -33,13 +33,19 @@ function report(changes: object): string {
 }
 
 test('a report is read past the greeting of the engine', () => {
-  const write = { total_ios: 640, iops: 320, bw_bytes: 1_310_720, clat_ns: { percentile: { '50.000000': 250_000 } } };
+  const write = {
+    total_ios: 640,
+    iops: 320,
+    bw_bytes: 1_310_720,
+    clat_ns: { percentile: { '50.000000': 250_000, '99.000000': 900_000 } },
+  };
   const sync = { total_ios: 20, lat_ns: { percentile: { '50.000000': 1_500_000 } } };
   assert.deepEqual(parseFio(report({ write, sync })), {
     operations: 640,
     opsPerSecond: 320,
     bytesPerSecond: 1_310_720,
     latencyP50Us: 250,
+    latencyP99Us: 900,
     flushes: 20,
     flushP50Us: 1500,
   });

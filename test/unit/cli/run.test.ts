@@ -332,6 +332,30 @@ describe('signals', () => {
     assert.equal(outcome.stderr, 'bucketdisk: interrupted by SIGINT\n');
   });
 
+  it('have a server read its credentials again on SIGHUP, unless that means that its terminal has gone', async () => {
+    for (const isTTY of [false, true]) {
+      const begun = Promise.withResolvers<ServeOptions>();
+      const actions: Partial<Actions> = {
+        async serve(_context, options) {
+          begun.resolve(options);
+          await aborted(options.stop);
+          return 0;
+        },
+      };
+      const host = new FakeHost({ actions, isTTY });
+      const running = runCommand('serve', host);
+      const { onReload, stop } = await begun.promise;
+      let reloads = 0;
+      onReload?.(() => {
+        reloads++;
+      });
+      for (let n = 0; n < 4 && !stop.aborted; n++) host.signals.emit('SIGHUP');
+      assert.deepEqual([reloads, stop.aborted], isTTY ? [0, true] : [4, false]);
+      if (!stop.aborted) host.signals.emit('SIGTERM');
+      assert.equal((await running).exitCode, 0);
+    }
+  });
+
   it('cancel any other verb at once', async () => {
     const begun = Promise.withResolvers<void>();
     const actions: Partial<Actions> = {
