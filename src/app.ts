@@ -16,10 +16,12 @@ import type {
   ExportOutcome,
   FlushOutcome,
   HealthReport,
+  MountOutcome,
   ProgressOptions,
   ResizeOptions,
   ResizeOutcome,
   ServeOptions,
+  UnmountOptions,
   VolumeDescription,
   VolumeStatus,
   WarmOptions,
@@ -54,7 +56,7 @@ const clock = new SystemClock();
 export function createActions(): Actions {
   return {
     ...{ serve, createVolume, status, health, resizeVolume, eraseVolume: eraseConfiguredVolume },
-    ...{ flushVolume, warmVolume, exportCache, dropCache },
+    ...{ mountVolume, unmountVolume, flushVolume, warmVolume, exportCache, dropCache },
   };
 }
 
@@ -78,6 +80,28 @@ async function serve(context: CommandContext, options: ServeOptions): Promise<nu
       await stores.close();
     }
   });
+}
+
+async function mountVolume(
+  context: CommandContext,
+  name: string,
+  dir: string,
+  { fs, stop }: Parameters<Actions['mountVolume']>[3],
+): Promise<number> {
+  const answer = (await ask(context, 'POST', '/v1/mount', { name, dir, fs })) as MountOutcome | null;
+  if (answer === null) return serve(context, { takeOver: [], stop, mounts: [{ name, dir, fs }] });
+  const text = context.json ? JSON.stringify(answer) : `${name}: ${answer.device} is mounted on ${answer.dir}`;
+  context.stdout.write(`${text}\n`);
+  return EXIT_OK;
+}
+
+async function unmountVolume(context: CommandContext, name: string, { force }: UnmountOptions): Promise<MountOutcome> {
+  const answer = (await ask(context, 'POST', '/v1/unmount', { name, force })) as MountOutcome | null;
+  if (answer !== null) return answer;
+  throw new StorageError(
+    'NOT_FOUND',
+    `no appliance runs with ${context.settings.cache.dir}, and nothing is mounted by it`,
+  );
 }
 
 function createVolume(context: CommandContext, name: string, { force }: CreateOptions): Promise<VolumeDescription> {
@@ -332,6 +356,7 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
       uptimeMs: null,
       nbd: [],
       fuse: null,
+      mounts: [],
       tls: null,
       connections: [],
       store: stores.status(),

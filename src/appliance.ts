@@ -3,7 +3,7 @@
 import { type ControlHandler, ControlServer } from './admin/control-server.ts';
 import { healthProblems } from './admin/health.ts';
 import { AdminService } from './admin-service.ts';
-import type { ApplianceStatus, HealthReport, ServeOptions, VolumeStatus } from './cli/actions.ts';
+import type { ApplianceStatus, HealthReport, MountFilesystem, ServeOptions, VolumeStatus } from './cli/actions.ts';
 import type { Settings, VolumeSettings } from './config/settings.ts';
 import type { FuseServer } from './fuse/server.ts';
 import { fuseServerFor, fuseStatus } from './fuse-service.ts';
@@ -12,6 +12,7 @@ import { withDeadline } from './lib/deadline.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
 import type { Reading } from './metrics/sources.ts';
+import { MountService } from './mount-service.ts';
 import { accessOf } from './nbd/access.ts';
 import type { ClientIdentity, NbdExport } from './nbd/exports.ts';
 import { NbdServer } from './nbd/server.ts';
@@ -60,7 +61,8 @@ export class Appliance {
   readonly #slots: readonly Slot[];
   readonly #nbd: NbdServer;
   readonly #tls: TlsService | null;
-  readonly #fuse: FuseServer | null;
+  readonly #fuse: FuseServer;
+  readonly #mounts: MountService;
   readonly #control: ControlServer;
   readonly #admin: AdminService;
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
@@ -85,13 +87,23 @@ export class Appliance {
     if (settings.schedule.flush !== null) {
       this.#schedule.add({ name: 'flush', expression: settings.schedule.flush, run: () => this.#flushAll() });
     }
-    this.#fuse = fuseServerFor({ dir: settings.fuse.dir, files: () => this.#served(), clock, log });
+    this.#fuse = fuseServerFor({ files: () => this.#served(), clock, log });
+    this.#mounts = new MountService({
+      stateDir: stateDir.path,
+      fuseDir: settings.fuse.dir,
+      fuse: this.#fuse,
+      device: (name) => this.#openVolumeOf(name).device,
+      clock,
+      log,
+    });
     this.#control = new ControlServer(
       StateDir.controlSocketPath(stateDir.path),
       {
         'GET /v1/status': async () => this.status(),
         'GET /v1/health': async () => this.#health(),
         'POST /v1/resize': (body) => this.#resize(body),
+        'POST /v1/mount': (body) => this.#mount(body),
+        'POST /v1/unmount': (body) => this.#unmount(body),
         'POST /v1/flush': (body) => this.#flush(body),
         'POST /v1/warm': (body) => this.#warm(body),
       },
@@ -111,17 +123,24 @@ export class Appliance {
   }
 
   /** Opens every volume and listens. When it rejects, everything that was started has been stopped again. */
-  async start(takeOver: readonly string[], signal: AbortSignal, hurry: AbortSignal): Promise<void> {
+  async start(
+    takeOver: readonly string[],
+    signal: AbortSignal,
+    hurry: AbortSignal,
+    mounts: NonNullable<ServeOptions['mounts']> = [],
+  ): Promise<void> {
     const { settings } = this.#parts;
     try {
       await this.#control.listen();
       await this.#admin.start();
       await this.#tls?.start();
+      await this.#mounts.reclaim();
       await this.#openAll(takeOver, signal);
       const { listen, socket, tls } = settings.nbd;
       for (const target of listen) await this.#nbd.listen({ ...target, tls: handshakeTls(tls.mode) });
       if (socket !== null) await this.#nbd.listen({ path: socket, tls: handshakeTls(tls.socketMode) });
-      if (settings.fuse.dir !== null) await this.#fuse?.mount(settings.fuse.dir, signal);
+      if (settings.fuse.dir !== null) await this.#fuse.mount(settings.fuse.dir, signal);
+      for (const { name, dir, fs } of mounts) await this.#mounts.mount(name, dir, { fs }, signal);
     } catch (error) {
       // Not hurried by the signal that may have ended the start: nobody was served, and the leases can be given back.
       await this.#shutDown(hurry);
@@ -159,16 +178,18 @@ export class Appliance {
     this.#stopping.abort();
     const { clock, settings } = this.#parts;
     const startedAtMs = clock.now();
-    // Clients of both kinds first, and then the volumes: what they have asked for is answered.
+    const leftOfDrain = (): number => Math.max(0, settings.shutdown.drainMs - (clock.now() - startedAtMs));
+    // Filesystems first, which write what they still have; then clients of both kinds; then the volumes.
+    const down = await withDeadline(clock, leftOfDrain(), (until) => this.#mounts.close(until), hurry);
     const close = async (deadlineMs: number): Promise<boolean> => {
-      const unmounted = this.#fuse?.close({ deadlineMs }) ?? true;
+      const unmounted = this.#fuse.close({ deadlineMs });
       await this.#nbd.close({ deadlineMs });
       return unmounted;
     };
     const cut = (): void => void close(0);
-    const drained = close(hurry.aborted ? 0 : settings.shutdown.drainMs);
+    const drained = close(hurry.aborted ? 0 : leftOfDrain());
     hurry.addEventListener('abort', cut, { once: true });
-    const unmounted = await drained;
+    const unmounted = (await drained) && down;
     hurry.removeEventListener('abort', cut);
     await this.#tls?.stop();
     const leftMs = Math.max(settings.shutdown.drainMs - (clock.now() - startedAtMs), CLOSE_DEADLINE_MIN_MS);
@@ -195,6 +216,7 @@ export class Appliance {
       uptimeMs: Math.round(clock.now() - this.#startedAtMs),
       nbd: this.#listenNames(),
       fuse: fuseStatus(this.#fuse),
+      mounts: this.#mounts.status(),
       tls: this.#tls?.status() ?? null,
       connections: connections.map(connectionStatus),
       store: stores.status(),
@@ -312,13 +334,27 @@ export class Appliance {
     return chosen?.settings.name;
   }
 
+  async #mount({ name, dir, fs }: Parameters<ControlHandler>[0]): Promise<object> {
+    if (typeof name !== 'string' || typeof dir !== 'string' || !isFilesystem(fs)) {
+      throw new StorageError('INVALID', 'a mount needs a name, a dir and fs');
+    }
+    return this.#mounts.mount(name, dir, { fs }, this.#stopping.signal);
+  }
+
+  async #unmount({ name, force }: Parameters<ControlHandler>[0]): Promise<object> {
+    if (typeof name !== 'string' || typeof force !== 'boolean') {
+      throw new StorageError('INVALID', 'an unmount needs a name and force');
+    }
+    return this.#mounts.unmount(name, { force });
+  }
+
   async #resize({ name, sizeBytes, force }: Parameters<ControlHandler>[0]): Promise<object> {
     if (typeof name !== 'string' || typeof sizeBytes !== 'number' || typeof force !== 'boolean') {
       throw new StorageError('INVALID', 'a resize needs a name, sizeBytes and force');
     }
     const volume = this.#openVolumeOf(name);
     const clients = this.#nbd.connections().filter((connection) => connection.export === name).length;
-    const attached = clients + (this.#fuse?.openFiles(name) ?? 0);
+    const attached = clients + this.#fuse.openFiles(name);
     if (sizeBytes < volume.record.sizeBytes && attached > 0) {
       throw new StorageError(
         'HELD',
@@ -390,10 +426,14 @@ export class Appliance {
       nodeVersion: process.version,
       ...this.#listening(),
       tls,
-      fuseDir: this.#fuse?.status()?.dir ?? null,
+      fuseDir: this.#fuse.status()?.dir ?? null,
       volumes,
     });
   }
+}
+
+function isFilesystem(value: unknown): value is MountFilesystem | null {
+  return value === null || value === 'ext4' || value === 'xfs' || value === 'btrfs';
 }
 
 function isOffset(value: unknown): value is number {
@@ -405,9 +445,9 @@ function isOffset(value: unknown): value is number {
  * requests were cut off, and with what kept it from starting.
  */
 export async function runAppliance(appliance: Appliance, options: ServeOptions, hurry: AbortSignal): Promise<Closed> {
-  const { stop, takeOver } = options;
+  const { stop, takeOver, mounts = [] } = options;
   try {
-    await appliance.start(takeOver, stop, hurry);
+    await appliance.start(takeOver, stop, hurry, mounts);
   } catch (error) {
     // Told to stop while it was starting: that is what was asked for.
     if (stop.aborted && isStorageError(error, 'CANCELLED')) return 'clean';

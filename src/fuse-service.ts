@@ -1,4 +1,4 @@
-/** The FUSE server of an appliance, where its settings ask for one. */
+/** The FUSE server of an appliance. It mounts nothing before it is told to. */
 import type { FuseStatus } from './cli/actions.ts';
 import type { FuseFile } from './fuse/files.ts';
 import { FuseServer } from './fuse/server.ts';
@@ -6,16 +6,13 @@ import type { Clock } from './lib/clock.ts';
 import type { Log } from './lib/log.ts';
 
 export interface FuseServiceOptions {
-  /** `fuse.dir`; null for none. */
-  readonly dir: string | null;
   /** The volumes that are served at the moment. */
   readonly files: () => readonly FuseFile[];
   readonly clock: Clock;
   readonly log: Log;
 }
 
-export function fuseServerFor({ dir, files, clock, log }: FuseServiceOptions): FuseServer | null {
-  if (dir === null) return null;
+export function fuseServerFor({ files, clock, log }: FuseServiceOptions): FuseServer {
   return new FuseServer({
     files: { list: files, find: (name) => files().find((file) => file.name === name) },
     owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
@@ -25,8 +22,8 @@ export function fuseServerFor({ dir, files, clock, log }: FuseServiceOptions): F
 }
 
 /** As status tells it: null where the volumes are no files, or not yet. */
-export function fuseStatus(server: FuseServer | null): FuseStatus | null {
-  const status = server?.status() ?? null;
+export function fuseStatus(server: FuseServer): FuseStatus | null {
+  const status = server.status();
   if (status === null) return null;
   const { dir, mounted, openFiles, requests, requestsInFlight } = status;
   return { dir, mounted, openFiles, requests, requestsInFlight };

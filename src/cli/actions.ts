@@ -36,6 +36,20 @@ export interface ServeOptions {
   readonly stop: AbortSignal;
   /** Calls `reload` whenever the files with certificates and keys are to be read again. */
   readonly onReload?: (reload: () => void) => void;
+  /** Mounted once everything is served; where one cannot be, the start fails. */
+  readonly mounts?: readonly (MountOptions & { readonly name: string; readonly dir: string })[];
+}
+
+export type MountFilesystem = 'ext4' | 'xfs' | 'btrfs';
+
+export interface MountOptions {
+  /** The filesystem to make where nothing is on the volume; null: none is made. */
+  readonly fs: MountFilesystem | null;
+}
+
+export interface UnmountOptions {
+  /** Also while it is in use. */
+  readonly force: boolean;
 }
 
 export interface CreateOptions {
@@ -87,6 +101,18 @@ export interface Actions {
   ): Promise<ResizeOutcome>;
   /** Deletes every object of the volume. The caller has asked for confirmation. */
   eraseVolume(context: CommandContext, name: string, options: EraseOptions): Promise<EraseOutcome>;
+  /**
+   * Has the running appliance mount the volume; where none runs, serves and mounts until `stop` aborts, as `serve`. Prints what
+   * was mounted where an appliance did it. `dir` is absolute. Resolves with the exit code.
+   */
+  mountVolume(
+    context: CommandContext,
+    name: string,
+    dir: string,
+    options: MountOptions & Pick<ServeOptions, 'stop'>,
+  ): Promise<number>;
+  /** Has the running appliance unmount it. NOT_FOUND where it is not mounted. */
+  unmountVolume(context: CommandContext, name: string, options: UnmountOptions): Promise<MountOutcome>;
   /** Uploads everything that was written: by the running appliance, or from the cache that one has left. */
   flushVolume(context: CommandContext, name: string, options: ProgressOptions): Promise<FlushOutcome>;
   /** Loads a part of the volume into the running appliance's cache. */
@@ -162,6 +188,13 @@ export interface ExportOutcome {
 export interface DropOutcome {
   readonly name: string;
   readonly directory: string;
+}
+
+export interface MountOutcome {
+  readonly name: string;
+  readonly dir: string;
+  /** `/dev/loop0` */
+  readonly device: string;
 }
 
 export interface LeaseStatus {
@@ -307,6 +340,8 @@ export interface ApplianceStatus {
   readonly nbd: readonly string[];
   /** The directory with a file for each volume; null where there is none. */
   readonly fuse: FuseStatus | null;
+  /** The volumes whose filesystems it has mounted. */
+  readonly mounts: readonly MountOutcome[];
   /** Null where no client can use TLS, or nothing runs. */
   readonly tls: TlsStatus | null;
   readonly connections: readonly ConnectionStatus[];

@@ -7,6 +7,7 @@ import { addCreate } from './create.ts';
 import { addErase } from './erase.ts';
 import { addFlush } from './flush.ts';
 import { addHealth } from './health.ts';
+import { addMount, addUnmount } from './mount.ts';
 import { packageVersion } from './package-version.ts';
 import { addResize } from './resize.ts';
 import { addServe } from './serve.ts';
@@ -50,6 +51,8 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addCreate(program, frame);
   addStatus(program, frame);
   addHealth(program, frame);
+  addMount(program, frame);
+  addUnmount(program, frame);
   addFlush(program, frame);
   addWarm(program, frame);
   addResize(program, frame);

@@ -18,7 +18,7 @@ export function statusText(status: ApplianceStatus): string {
   return `${parts.join('\n')}`;
 }
 
-function headRows({ running, version, pid, uptimeMs, nbd, fuse, tls, store }: ApplianceStatus): string[][] {
+function headRows({ running, version, pid, uptimeMs, nbd, fuse, mounts, tls, store }: ApplianceStatus): string[][] {
   const up = uptimeMs === null ? '' : ` for ${approximateDuration(uptimeMs)}`;
   const state = running ? `running${up}${pid === null ? '' : ` (pid ${pid})`}` : 'not running';
   const health = store.health === 'failing' ? `FAILING: ${store.error ?? 'no reason known'}` : store.health;
@@ -26,6 +26,7 @@ function headRows({ running, version, pid, uptimeMs, nbd, fuse, tls, store }: Ap
     ['bucketdisk', `${version}, ${state}`],
     ...(nbd.length > 0 ? [['listening', nbd.join(', ')]] : []),
     ...(fuse === null ? [] : [['files in', fuseText(fuse)]]),
+    ...mounts.map(({ name, dir, device }) => ['mounted', escapeControls(`${name} on ${dir} (${device})`)]),
     ...(tls === null ? [] : [['tls', tlsText(tls)]]),
     ['bucket', `${store.description} (${escapeControls(health)})`],
   ];

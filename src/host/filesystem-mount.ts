@@ -51,12 +51,12 @@ export async function mountFilesystem({ device, dir, type, readOnly, signal }: M
 
 /**
  * Unmounts `device` from `dir`, if that is what is seen there. While it is in use it is tried again until `until` aborts, and then
- * done lazily. False where it came to that.
+ * done lazily. False where it came to that. HELD instead where it must not be done lazily (`lazy` is false).
  */
 export async function unmountFilesystem(
   device: string,
   dir: string,
-  { clock, log, until }: { clock: Clock; log: Log; until: AbortSignal },
+  { clock, log, until, lazy }: { clock: Clock; log: Log; until: AbortSignal; lazy: boolean },
 ): Promise<boolean> {
   let told = false;
   while (topMountAt(readMountTable(), dir)?.source === device) {
@@ -65,6 +65,7 @@ export async function unmountFilesystem(
     const busy = /busy/.test(stderr);
     if (!busy || until.aborted) {
       const reason = busy ? 'it is still in use' : stderr;
+      if (!lazy) throw new StorageError('HELD', `cannot unmount ${dir}: ${reason}: "fuser -vm ${dir}" tells by whom`);
       log.warn('the filesystem is unmounted lazily', { dir, device, reason, event: 'mount-busy' });
       await umount('-l', dir);
       return false;

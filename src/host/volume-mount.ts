@@ -64,10 +64,10 @@ export class VolumeMount {
 
   /**
    * Unmounts and detaches. While the filesystem is in use it waits until `until` aborts, and then takes it away lazily. False
-   * where it came to that, or where the device is still held.
+   * where it came to that, or where the device is still held. With `lazy` false it rejects with HELD instead, and stays.
    */
-  async down(until: AbortSignal): Promise<boolean> {
-    const clean = await giveBack(this.record, this.#host, until);
+  async down(until: AbortSignal, { lazy }: { readonly lazy: boolean }): Promise<boolean> {
+    const clean = await giveBack(this.record, this.#host, until, lazy);
     this.#host.records.remove(this.record.volume);
     return clean;
   }
@@ -121,8 +121,9 @@ async function giveBack(
   { volume, dir, device, file }: MountRecord & { readonly device: string },
   { clock, log }: Host,
   until: AbortSignal,
+  lazy = true,
 ): Promise<boolean> {
-  let clean = await unmountFilesystem(device, dir, { clock, log, until });
+  let clean = await unmountFilesystem(device, dir, { clock, log, until, lazy });
   if (loopFile(device) === file) {
     await detachLoop(device, clock).catch((error: unknown) => {
       clean = false;

@@ -77,7 +77,7 @@ export class StateDir {
 }
 
 /** Linux's own; elsewhere every process is on a boot of its own, and waits for leases to lapse. */
-function bootId(): string {
+export function bootId(): string {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   } catch {

@@ -76,16 +76,16 @@ describe('a volume that is mounted', { timeout: TIMEOUT_MS }, () => {
       /noatime.*discard.*shared/,
     );
     await writeFile(join(options.dir, 'kept'), 'kept');
-    assert.equal(await first.down(in5Seconds()), true);
+    assert.equal(await first.down(in5Seconds(), { lazy: true }), true);
     assert.deepEqual([mounted(), loopFile(device), host.records.list(), events], [false, null, [], []]);
 
     const isEmpty = (): never => assert.fail('a filesystem that is there is not made again');
     const again = await VolumeMount.up({ ...options, isEmpty }, host);
     assert.equal(await readFile(join(options.dir, 'kept'), 'utf8'), 'kept');
-    await again.down(in5Seconds());
+    await again.down(in5Seconds(), { lazy: true });
     const readOnly = await VolumeMount.up({ ...options, make: null, readOnly: true }, host);
     await assert.rejects(writeFile(join(options.dir, 'new'), ''), { code: 'EROFS' });
-    await readOnly.down(in5Seconds());
+    await readOnly.down(in5Seconds(), { lazy: true });
     assert.equal((await appliance.stop()).code, 0);
   });
 
@@ -115,7 +115,11 @@ describe('a volume that is mounted', { timeout: TIMEOUT_MS }, () => {
     const mount = await VolumeMount.up(options, host);
     await writeFile(join(options.dir, 'open'), 'x');
     const user = await open(join(options.dir, 'open'));
-    const down = mount.down(AbortSignal.timeout(300));
+    await assert.rejects(mount.down(AbortSignal.timeout(300), { lazy: false }), (error) =>
+      isStorageError(error, 'HELD'),
+    );
+    assert.equal(mounted(), true);
+    const down = mount.down(AbortSignal.timeout(300), { lazy: true });
     assert.equal(await down, false);
     assert.equal(mounted(), false, 'the directory is free all the same');
     assert.deepEqual(events, ['mount-busy']);
@@ -151,7 +155,7 @@ describe('a volume that is mounted', { timeout: TIMEOUT_MS }, () => {
     const second = await startFuseAppliance(t, { after: first, volumes: VOLUMES });
     const again = await VolumeMount.up({ ...options, make: null }, host);
     assert.equal((await runCommand('sha256sum', [synced])).stdout, hash);
-    assert.equal(await again.down(in5Seconds()), true);
+    assert.equal(await again.down(in5Seconds(), { lazy: true }), true);
     await runCommand(toolPath('e2fsck'), ['-f', '-n', second.file]);
     assert.ok(existsSync(options.dir));
     assert.deepEqual(await readdir(options.dir), []);

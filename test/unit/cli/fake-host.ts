@@ -56,6 +56,8 @@ export class FakeHost implements Host {
       health: missing,
       resizeVolume: missing,
       eraseVolume: missing,
+      mountVolume: missing,
+      unmountVolume: missing,
       flushVolume: missing,
       warmVolume: missing,
       exportCache: missing,

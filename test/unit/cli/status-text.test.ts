@@ -64,6 +64,7 @@ const STATUS: ApplianceStatus = {
   uptimeMs: 11_520_000,
   nbd: ['127.0.0.1:10809', 'unix:/run/nbd.sock'],
   fuse: null,
+  mounts: [],
   tls: null,
   connections: [CLIENT],
   store: { description: 's3://bucket', health: 'ok', error: null, metrics: {} },
@@ -145,6 +146,8 @@ CLIENT       WHO  TLS  VOLUME  ATTACHED  REQUESTS NOW  BYTES NOW  READ   WRITTEN
       line({ ...fuse, openFiles: 2, requestsInFlight: 3 }),
       'files in    /srv/disks (open 2 times, 3 requests now)',
     );
+    const mounts = [{ name: 'media', dir: '/srv/media', device: '/dev/loop3' }];
+    assert.ok(statusText({ ...STATUS, mounts }).includes('\nmounted     media on /srv/media (/dev/loop3)\n'));
     assert.equal(line({ ...fuse, mounted: false }), 'files in    /srv/disks (UNMOUNTED by somebody else)');
   });
 

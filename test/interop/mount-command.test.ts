@@ -1,0 +1,104 @@
+/** `bucketdisk mount` and `unmount`, as processes: beside a running appliance, as one, and over a crash. */
+import assert from 'node:assert/strict';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { readMountTable } from '../../src/lib/mount-table.ts';
+import type { Appliance } from '../support/appliance.ts';
+import { onEnd } from '../support/cleanup.ts';
+import { type CommandResult, runCommand, startProcess } from '../support/run-command.ts';
+import { tempDir } from '../support/temp.ts';
+import { requireFacilities, requireTools, toolPath } from '../support/tools.ts';
+import { startFuseAppliance } from './support/fuse-appliance.ts';
+
+const TIMEOUT_MS = 180_000;
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const VOLUMES = { disk: { size: '512MiB', blockSize: '256KiB' } };
+
+function require(t: TestContext): boolean {
+  return requireTools(t, ['mount', 'losetup', 'mkfs.ext4']) && requireFacilities(t, ['root', 'fuse', 'loop', 'ext4']);
+}
+
+/** A directory to mount on, free again when the test ends. */
+async function mountDir(t: TestContext): Promise<string> {
+  const dir = join(await tempDir(t, 'mount'), 'mnt');
+  onEnd(t, async () => {
+    const device = readMountTable().find(({ path }) => path === dir)?.source;
+    if (device === undefined) return;
+    await runCommand('umount', ['-l', dir], { okCodes: null });
+    await runCommand(toolPath('losetup'), ['-d', device], { okCodes: null });
+  });
+  return dir;
+}
+
+const isMounted = (dir: string): boolean => readMountTable().some(({ path }) => path === dir);
+
+function command(appliance: Appliance, verb: string, ...args: string[]): Promise<CommandResult> {
+  const all = [MAIN, verb, '--config', appliance.configFile, ...args];
+  return runCommand(process.execPath, all, { okCodes: null, cwd: appliance.dir });
+}
+
+describe('mount', { timeout: TIMEOUT_MS }, () => {
+  it('has a running appliance mount, and take it down again', async (t) => {
+    if (!require(t)) return;
+    const { appliance } = await startFuseAppliance(t, { volumes: VOLUMES });
+    const dir = await mountDir(t);
+    const without = await command(appliance, 'mount', 'disk', dir);
+    assert.match(without.stderr, /has no filesystem: say which to make with --fs/);
+    assert.notEqual(without.code, 0);
+    const made = await command(appliance, 'mount', 'disk', dir, '--fs', 'ext4', '--json');
+    assert.equal(made.code, 0, made.stderr);
+    const { device, ...outcome } = JSON.parse(made.stdout) as Record<string, string>;
+    assert.deepEqual(outcome, { name: 'disk', dir });
+    await writeFile(join(dir, 'file'), 'kept');
+    assert.match((await command(appliance, 'status')).stdout, new RegExp(`mounted +disk on ${dir} \\(${device}\\)`));
+    assert.equal((await command(appliance, 'mount', 'disk', dir)).code, 11);
+    const busy = startProcess(t, 'sleep', ['1000'], { cwd: dir });
+    const inUse = await command(appliance, 'unmount', 'disk');
+    assert.equal(inUse.code, 11);
+    assert.match(inUse.stderr, /fuser -vm/);
+    await busy.stop();
+    const down = await command(appliance, 'unmount', 'disk');
+    assert.equal(down.code, 0, down.stderr);
+    assert.equal(isMounted(dir), false);
+    assert.equal((await command(appliance, 'unmount', 'disk')).code, 10);
+
+    assert.equal((await command(appliance, 'mount', 'disk', dir)).code, 0);
+    assert.equal(await readFile(join(dir, 'file'), 'utf8'), 'kept');
+    // A stop takes it down in order: unmounted, detached, the files gone, then uploaded.
+    const stopped = await appliance.stop();
+    assert.ok(stopped.code === 0 || stopped.code === 13, stopped.stderr);
+    assert.equal(isMounted(dir), false);
+    assert.doesNotMatch((await runCommand(toolPath('losetup'), ['-a'])).stdout, new RegExp(appliance.dir));
+  });
+
+  it('is an appliance where none runs, and comes back after a crash', async (t) => {
+    if (!require(t)) return;
+    const first = await startFuseAppliance(t, { volumes: VOLUMES, config: { fuse: { dir: null } } });
+    const { appliance } = first;
+    assert.equal((await appliance.stop()).code, 0);
+    const dir = await mountDir(t);
+    // Without fuse.dir the volumes' files are below cache.dir.
+    onEnd(t, async () => {
+      await runCommand('umount', ['-l', join(appliance.dir, 'cache', 'disks')], { okCodes: null });
+    });
+    const start = async () => {
+      const args = [MAIN, 'mount', '--config', appliance.configFile, 'disk', dir, '--fs', 'ext4'];
+      const process_ = startProcess(t, process.execPath, args, { cwd: appliance.dir });
+      await process_.until('it is ready', () => /"event":"ready"/.test(process_.stderr) || undefined);
+      return process_;
+    };
+    const killed = await start();
+    await writeFile(join(dir, 'file'), 'synced', { flush: true });
+    await runCommand('sync', ['-f', dir]);
+    await killed.stop('SIGKILL');
+    const again = await start();
+    assert.match(again.stderr, /"event":"mount-stale"/);
+    assert.equal(await readFile(join(dir, 'file'), 'utf8'), 'synced');
+    const { code, stderr } = await again.stop('SIGTERM', 60_000);
+    assert.ok(code === 0 || code === 13, stderr);
+    assert.equal(isMounted(dir), false);
+    assert.deepEqual(await readdir(join(appliance.dir, 'cache', 'mounts')), []);
+  });
+});
