@@ -197,13 +197,18 @@ export class Appliance {
       clock,
       leftMs,
       (giveUp) =>
-        Promise.all(this.#slots.flatMap(({ volume }) => (volume === null ? [] : this.#close(volume, giveUp)))),
+        Promise.allSettled(this.#slots.flatMap(({ volume }) => (volume === null ? [] : this.#close(volume, giveUp)))),
       hurry,
     );
     await this.#admin.close();
     await this.#control.close();
     if (!unmounted) return 'cut';
-    return (['cut', 'dirty'] as const).find((worst) => closed.includes(worst)) ?? 'clean';
+    const results = closed.map((result) => {
+      // Each volume has been closed; one of them not as it should be.
+      if (result.status === 'rejected') throw result.reason;
+      return result.value;
+    });
+    return (['cut', 'dirty'] as const).find((worst) => results.includes(worst)) ?? 'clean';
   }
 
   status(): ApplianceStatus {
@@ -302,7 +307,13 @@ export class Appliance {
   }
 
   async #close(volume: Volume, giveUp: AbortSignal): Promise<Closed> {
-    const closed = await volume.close(giveUp);
+    const closed = await volume.close(giveUp).catch((error: unknown) => {
+      this.#parts.log.error('a volume could not be closed: what was not flushed may be lost', {
+        volume: volume.name,
+        error: describeError(error),
+      });
+      throw error;
+    });
     this.#parts.log.debug('volume closed', { volume: volume.name, closed });
     return closed;
   }

@@ -271,7 +271,8 @@ export class CachedVolume {
 
   /**
    * Uploads what is left until `giveUp` aborts, and closes the cache. True where everything is in the bucket, and the log
-   * knows it; false where something is left for the next opening to upload, durable.
+   * knows it; false where something is left for the next opening to upload, durable. Rejects, with everything closed, where
+   * something is left that the disk did not take.
    */
   async close(giveUp: AbortSignal): Promise<boolean> {
     this.#closed = true;
@@ -282,7 +283,9 @@ export class CachedVolume {
     if (uploaded) await raceAbort(Promise.allSettled([...this.#reading, this.#fetcher.idle()]), giveUp);
     const settled = uploaded && (await this.#inOrder('cache', () => this.#uploader.checkpoint()));
     await this.#inOrder('cache', () => this.#cache.close());
-    return (await this.#inOrder('write log', () => this.#writeLog.close())) && settled;
+    if (uploaded) return (await this.#inOrder('write log', () => this.#writeLog.close())) && settled;
+    await this.#writeLog.close();
+    return false;
   }
 
   async #inOrder(what: string, step: () => Promise<void>): Promise<boolean> {
