@@ -33,6 +33,8 @@ export const PACKAGE_OF_TOOL = {
   'ceph-osd': 'ceph-osd',
   radosgw: 'radosgw',
   openssl: 'openssl',
+  certtool: 'gnutls-bin',
+  psktool: 'gnutls-bin',
   promtool: 'prometheus',
   losetup: 'mount',
   mount: 'mount',

@@ -218,6 +218,19 @@ describe('what comes between STARTTLS and the TLS handshake', () => {
   });
 });
 
+test('STARTTLS that had to wait for earlier replies to be read begins TLS all the same', async (t) => {
+  const server = await serve(t, { limits: { unsentBytesMax: 0 } });
+  const client = await greeted(server);
+  const lists = 50_000;
+  const list = optionBytes(Option.LIST);
+  // More replies than fit in the system's buffers, and nobody reads them yet.
+  client.write(Buffer.concat([Buffer.alloc(list.length * lists, list), optionBytes(Option.STARTTLS)]));
+  for (let i = 0; i < lists; i++) assert.equal((await client.optionAnswers(Option.LIST)).length, 2);
+  assert.equal((await client.optionAnswers(Option.STARTTLS)).at(-1)?.type, OptionReply.ACK);
+  await client.secure(pskClient());
+  assert.equal(await lastReply(client, Option.LIST), OptionReply.ACK);
+});
+
 describe('a TLS handshake', () => {
   for (const [name, bytes] of [
     ['that never begins', Buffer.alloc(0)],

@@ -18,6 +18,8 @@ def connect(uri, strict=True):
     # refuse by itself is for the server to refuse.
     handle.set_strict_mode(nbd.STRICT_MASK & ~nbd.STRICT_ALIGN if strict else 0)
     handle.add_meta_context("base:allocation")
+    # For URIs that name files with certificates or keys.
+    handle.set_uri_allow_local_file(True)
     handle.connect_uri(uri)
     return handle
 
@@ -283,6 +285,8 @@ def extended(uri):
     handle.set_strict_mode(nbd.STRICT_MASK & ~nbd.STRICT_ALIGN)
     for context in ("base:allocation", "bucketdisk:state"):
         handle.add_meta_context(context)
+    # For URIs that name files with certificates or keys.
+    handle.set_uri_allow_local_file(True)
     handle.connect_uri(uri)
     expect(handle.get_extended_headers_negotiated(), True, "extended headers")
     expect(handle.can_block_status_payload(), True, "can_block_status_payload")
