@@ -32,6 +32,8 @@ export class Life {
   #callsLeft: number;
   #calls = 0;
   #dead = false;
+  /** The volume is open. */
+  isOpen = false;
 
   constructor(options: LifeOptions) {
     const { plan, nature, random, trace, bucket } = options;

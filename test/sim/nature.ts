@@ -69,7 +69,8 @@ export class Nature {
       disk.capacityBytes = random.chance(0.5) ? Infinity : disk.usedBytes + random.below(MIB);
       this.#trace.line(`disk: room for ${disk.capacityBytes - disk.usedBytes} bytes more`);
     }
-    if (damage && random.chance(0.2)) this.#damage();
+    // What rots while nobody looks, right behind what is known to be durable, cannot be told from what was torn.
+    if (damage && this.#life.isOpen && random.chance(0.2)) this.#damage();
   }
 
   #changeDisk(): void {

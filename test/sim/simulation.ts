@@ -181,6 +181,7 @@ class Simulation {
     });
     try {
       const opened = await life.drive('opening', opening, OPEN_MS);
+      life.isOpen = opened !== null;
       return opened?.value ?? null;
     } catch (error) {
       if (life.isDead) return null;

@@ -29,7 +29,10 @@ export interface ReplayOptions {
 
 /** Where the log ends. */
 export interface LogEnd {
+  /** Where the log goes on. */
   readonly position: number;
+  /** Where the last record ends. What follows in its group may be one that is torn. */
+  readonly recordsEndPosition: number;
   readonly previousChecksum: number;
   /** Everything below it was durable, as its records say. */
   readonly claimedPosition: number;
@@ -95,6 +98,7 @@ class Replay {
     this.#refuseLoss(end, lapEnd);
     return {
       position: end,
+      recordsEndPosition: position,
       previousChecksum: this.#previousChecksum,
       claimedPosition,
       damaged,

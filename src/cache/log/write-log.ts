@@ -109,7 +109,7 @@ export class WriteLog {
             sequence: found.sequence + 1,
             life: found.life + 1,
             // All of it is durable by now: what cannot be read the next time is lost, and not torn.
-            durablePosition: position,
+            durablePosition: end.recordsEndPosition,
           };
           await headFile.write(head);
           return {
