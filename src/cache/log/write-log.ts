@@ -23,7 +23,7 @@ import {
   ZERO,
 } from './log-record.ts';
 import { LogRecords } from './log-records.ts';
-import { type DamagedPart, replayLog } from './log-replay.ts';
+import { type DamagedPart, type LogEnd, replayLog } from './log-replay.ts';
 
 const FILE_COUNT = 16;
 /** A lap of fewer files wastes much at their ends. */
@@ -99,7 +99,7 @@ export class WriteLog {
         files = await LogFiles.open(disk, directory, found.fileBytes, found.fileCount);
         const records = new LogRecords(found.number);
         const end = await replayLog(records, { files, head: found, salt, atMs: nowMs() });
-        await writeAgain(files, Math.max(end.claimedPosition, found.position), end.position);
+        await writeAgain(files, Math.max(end.claimedPosition, found.position), end);
         const sizeBytes = found.fileBytes * found.fileCount;
         const keepsSize = options.sizeBytes === null || sizeBytes === geometryOf(options.sizeBytes).totalBytes;
         if (keepsSize || records.end > records.first) {
@@ -339,14 +339,18 @@ function geometryOf(sizeBytes: number): { fileBytes: number; fileCount: number; 
 
 /**
  * Makes [from, to) durable by writing it once more. That it can be read proves nothing: an earlier process may have met a
- * failed sync there, after which the system takes for written what is only in its memory.
+ * failed sync there, after which the system takes for written what is only in its memory. What follows the last record in its
+ * group goes: a torn record there would pass for one that was durable once, as soon as anything behind it is.
  */
-async function writeAgain(files: LogFiles, from: number, to: number): Promise<void> {
+async function writeAgain(files: LogFiles, claimed: number, end: LogEnd): Promise<void> {
+  const { recordsEndPosition, position: to } = end;
   const piece = Buffer.allocUnsafe(DATA_BYTES_MAX);
+  const from = Math.min(claimed, recordsEndPosition);
   let position = from - (from % GROUP_ALIGN_BYTES);
   while (position < to) {
     const bytes = piece.subarray(0, Math.min(piece.length, to - position, files.fileEnd(position) - position));
     const readBytes = await files.read(bytes, position);
+    if (position + readBytes > recordsEndPosition) bytes.fill(0, Math.max(0, recordsEndPosition - position));
     await files.write(bytes.subarray(0, readBytes), position);
     position += bytes.length;
   }
