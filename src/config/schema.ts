@@ -167,11 +167,7 @@ export const ROOT_SCHEMA = {
       'TCP addresses to serve NBD on. Port 0 lets the kernel pick one. Without `nbd.tls` whoever reaches the port can read and write.',
     ),
     socket: optional(text, 'Path of a unix socket to serve NBD on.'),
-    connectionsMax: field(
-      wholeNumber(1, 65_536),
-      64,
-      'Clients at once. Further ones are turned away, unless one that has not yet chosen an export can make room.',
-    ),
+    connectionsMax: field(wholeNumber(1, 65_536), 64, 'Clients at once. Further ones are turned away.'),
     handshakeTimeout: field(
       duration(100, 10 * MINUTE),
       '10s',
@@ -180,13 +176,9 @@ export const ROOT_SCHEMA = {
     inFlightPerConnection: field(
       size(32 * MIB, 1024 * MIB),
       '32MiB',
-      'Payload of requests under way, for each client. None has more than it leaves to others.',
+      'Payload of requests under way, for each client.',
     ),
-    inFlight: field(
-      size(32 * MIB, 64 * 1024 * MIB),
-      '64MiB',
-      'Payload of requests under way, over all clients. Volumes that have clients have equal parts of it.',
-    ),
+    inFlight: field(size(32 * MIB, 64 * 1024 * MIB), '64MiB', 'Payload of requests under way, over all clients.'),
     tls: {
       mode: field(
         oneOf(['off', 'on', 'required']),

@@ -3,7 +3,6 @@ import type { Socket } from 'node:net';
 import { describeError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
-import type { ConnectionState, ConnectionStatus } from './connection-status.ts';
 import type { ClientIdentity, ExportTable } from './exports.ts';
 import type { HandshakeTls } from './handshake.ts';
 import { InFlightBudget, type SharedBudget } from './in-flight-budget.ts';
@@ -14,9 +13,7 @@ import { ReplyQueue, type SlabPool } from './reply-queue.ts';
 import type { RequestStatsTable } from './request-stats.ts';
 import { Session } from './session.ts';
 import { readByEvents, readInto, type SocketReader } from './socket-reader.ts';
-import { StallWatch } from './stall-watch.ts';
 import type { SecuredPeer, TlsAcceptor } from './tls/tls-acceptor.ts';
-import type { Turns } from './turns.ts';
 
 /** What the connections of a server have in common. */
 export interface ConnectionShared {
@@ -29,7 +26,6 @@ export interface ConnectionShared {
   readonly stats: RequestStatsTable;
   /** Every connection receives into it, as what it holds is dealt with before the next read of any of them. */
   readonly receiveBuffer: Buffer;
-  readonly turns: Turns;
   /** Null where TLS is not to be had. */
   readonly tls: TlsAcceptor | null;
 }
@@ -46,6 +42,31 @@ export interface Accepted {
   readonly tls: Exclude<HandshakeTls, 'on'>;
 }
 
+/** `tls`: its TLS handshake is under way. `closing`: nothing more is taken from it. */
+export type ConnectionState = 'handshake' | 'tls' | 'attached' | 'closing';
+
+/** What is known of a connection, for people. */
+export interface ConnectionStatus {
+  readonly id: number;
+  /** `host:port`, or `unix:path`. */
+  readonly peer: string;
+  readonly state: ConnectionState;
+  readonly client: ClientIdentity;
+  /** Null until the client has chosen one. */
+  readonly export: string | null;
+  /** Whether the client may only read. Null until it has chosen an export. */
+  readonly readOnly: boolean | null;
+  readonly since: Date;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  readonly requests: number;
+  /** Requests the device has not answered. */
+  readonly requestsInFlight: number;
+  /** Payload bytes of requests under way, reads until they have been sent. */
+  readonly bytesInFlight: number;
+  readonly bytesUnsent: number;
+}
+
 /** One write: small enough that a peer on a slow line completes one before it counts as stalled. */
 const WRITE_BYTES_MAX = 512 * 1024;
 /** A payload of which at least this much is missing is received in place. */
@@ -54,11 +75,6 @@ const DIRECT_BYTES_MIN = 16 * 1024;
 const SHORT_RECEIVE_BYTES = 4096;
 /** The payload holds memory that others wait for: as much of it as of a reply must get through in a stall timeout. */
 const PAYLOAD_PROGRESS_BYTES_MIN = WRITE_BYTES_MAX;
-/** A connection that did this much at once waits for its turn to go on: requests, or bytes received or written. */
-const TURN_REQUESTS = 32;
-const TURN_BYTES = 128 * 1024;
-/** Received bytes are gone through in pieces, to see how many requests were in them. */
-const PIECE_BYTES = 4 * 1024;
 /** How long a peer may take to close its side after we have ended ours. Closing sooner might lose our last replies. */
 const LINGER_MS = 2_000;
 
@@ -86,10 +102,6 @@ export class Connection implements SocketReader {
   #room: Buffer | undefined;
   #largePayloads = false;
   #turnScheduled = false;
-  /** The connection has done enough for now: nothing is taken and nothing sent before its next turn. */
-  #resting = false;
-  /** Sent since it last had to wait for something. */
-  #turnBytes = 0;
   #writing = false;
   /** Callbacks still to come of writes that the system took at once. */
   #callbacksDue = 0;
@@ -104,7 +116,7 @@ export class Connection implements SocketReader {
   #closeReason = '';
   #bytesReceived = 0;
   #bytesSent = 0;
-  readonly #stalls = new StallWatch(PAYLOAD_PROGRESS_BYTES_MIN);
+  #lastCheck = { requests: 0, bytesReceived: 0, bytesSent: 0, midPayload: false, unsent: false };
 
   constructor(
     { id, socket, peer, client, tls }: Accepted,
@@ -133,7 +145,6 @@ export class Connection implements SocketReader {
       stats: shared.stats,
       onNegotiated: (negotiated) => {
         clearTimeout(this.#handshakeTimer);
-        this.#budget.join(negotiated.export.device);
         const { tls: protocol, names } = this.#session.client;
         const { readOnly } = negotiated.geometry;
         this.#log.info('client attached', { export: negotiated.export.name, readOnly, tls: protocol, client: names });
@@ -203,14 +214,21 @@ export class Connection implements SocketReader {
 
   /** Called at intervals of the stall timeout: gives up a peer that is not getting on. */
   checkStall(): void {
-    const stalled = this.#stalls.look({
+    const last = this.#lastCheck;
+    const now = {
       requests: this.#session.requests,
       bytesReceived: this.#bytesReceived,
       bytesSent: this.#bytesSent,
       midPayload: this.#session.midPayload,
       unsent: this.#replies.queuedBytes > 0,
-    });
-    if (stalled !== null) this.destroy(stalled);
+    };
+    this.#lastCheck = now;
+    const samePayload = last.midPayload && now.midPayload && now.requests === last.requests;
+    if (last.unsent && now.unsent && now.bytesSent === last.bytesSent) {
+      this.destroy('the client does not read its replies');
+    } else if (samePayload && now.bytesReceived - last.bytesReceived < PAYLOAD_PROGRESS_BYTES_MIN) {
+      this.destroy('the client does not finish the payload it began');
+    }
   }
 
   nextBuffer(): Buffer {
@@ -229,7 +247,6 @@ export class Connection implements SocketReader {
   received(buffer: Buffer, length: number): boolean {
     this.#bytesReceived += length;
     if (this.#destroyed) return false;
-    this.#turnBytes = 0;
     // Nothing could be answered any more. It is still read, or the system would cut off the last replies on their way.
     if (this.#ending) return true;
     try {
@@ -239,46 +256,20 @@ export class Connection implements SocketReader {
     } catch (error) {
       this.#broken(error);
     }
-    if (length >= TURN_BYTES) this.#rest();
-    return this.#reads;
-  }
-
-  /** What comes after STARTTLS stays in the kernel, for TLS to read. */
-  get #reads(): boolean {
-    return this.#parked === undefined && !this.#resting && !this.#destroyed && !this.#session.startsTls;
+    // What comes after STARTTLS stays in the kernel, for TLS to read.
+    return this.#parked === undefined && !this.#destroyed && !this.#session.startsTls;
   }
 
   #feed(bytes: Buffer, length: number, owned: boolean): void {
     this.#sentSince = false;
-    const session = this.#session;
-    const enough = session.requests + TURN_REQUESTS;
-    let at = 0;
-    while (at < length) {
-      const end = Math.min(at + PIECE_BYTES, length);
-      at = session.feed(bytes, at, end);
-      if (session.requests >= enough) this.#rest();
-      if (at < end || this.#resting) break;
-    }
-    if (at === length || session.ended) {
+    const taken = this.#session.feed(bytes, 0, length);
+    if (taken === length || this.#session.ended) {
       this.#parked = undefined;
       return;
     }
-    const rest = bytes.subarray(at, length);
+    const rest = bytes.subarray(taken, length);
     this.#parked = owned ? rest : Buffer.from(rest);
   }
-
-  #rest(): void {
-    if (this.#resting || this.#destroyed) return;
-    this.#resting = true;
-    this.#shared.turns.wait(this.#goOn);
-  }
-
-  readonly #goOn = (): void => {
-    this.#resting = false;
-    this.#turnBytes = 0;
-    this.#turn();
-    if (this.#reads) this.#socket.resume();
-  };
 
   #admitted(): void {
     try {
@@ -304,9 +295,9 @@ export class Connection implements SocketReader {
     if (this.#destroyed) return;
     try {
       const parked = this.#parked;
-      if (parked !== undefined && !this.#resting) {
+      if (parked !== undefined) {
         this.#feed(parked, parked.length, true);
-        if (this.#reads) this.#socket.resume();
+        if (this.#parked === undefined) this.#socket.resume();
       }
       this.#endTurn();
     } catch (error) {
@@ -316,7 +307,7 @@ export class Connection implements SocketReader {
 
   #endTurn(): void {
     this.#flush();
-    if (this.#sentSince && this.#parked !== undefined && !this.#resting) this.#scheduleTurn();
+    if (this.#sentSince && this.#parked !== undefined) this.#scheduleTurn();
     this.#endIfDone();
   }
 
@@ -327,7 +318,7 @@ export class Connection implements SocketReader {
   }
 
   #flush(): void {
-    while (!this.#writing && !this.#resting && !this.#destroyed && this.#write()) {
+    while (!this.#writing && !this.#destroyed && this.#write()) {
       // On to the next batch.
     }
     if (!this.#destroyed && this.#replies.queuedBytes === 0 && this.#session.startsTls) this.#startTls();
@@ -361,7 +352,6 @@ export class Connection implements SocketReader {
     }
     // A failed write is followed by the socket's error event, which closes the connection.
     if (this.#destroyed || error) return;
-    this.#turnBytes = 0;
     this.#sent();
     this.#turn();
   };
@@ -371,11 +361,8 @@ export class Connection implements SocketReader {
     this.#sentSince = true;
     const unsentBefore = this.#replies.queuedBytes;
     const heldBytes = this.#replies.written();
-    const sentBytes = unsentBefore - this.#replies.queuedBytes;
-    this.#bytesSent += sentBytes;
-    this.#turnBytes += sentBytes;
+    this.#bytesSent += unsentBefore - this.#replies.queuedBytes;
     if (heldBytes > 0) this.#budget.give(heldBytes);
-    if (this.#turnBytes >= TURN_BYTES) this.#rest();
   }
 
   /** The reply to STARTTLS has been sent, and nothing else is under way in either direction. */
@@ -384,17 +371,9 @@ export class Connection implements SocketReader {
     if (this.#securing) return;
     if (tls === null) throw new Error('TLS was offered, and there is none');
     this.#securing = true;
-    // Handshakes are work too: those of many who come at once leave room for others.
-    this.#shared.turns.wait(() => {
-      if (this.#destroyed) return;
-      try {
-        tls.accept(this.#transport, {
-          secured: (peer) => this.#secured(peer),
-          failed: (error) => this.destroy(error.message),
-        });
-      } catch (error) {
-        this.#broken(error);
-      }
+    tls.accept(this.#transport, {
+      secured: (peer) => this.#secured(peer),
+      failed: (error) => this.destroy(error.message),
     });
   }
 

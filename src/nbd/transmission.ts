@@ -174,8 +174,8 @@ export class Transmission {
   }
 
   #blocked(): boolean {
-    const { inFlightRequestsMax, unsentBytesMax, replies, budget } = this.#options;
-    return this.inFlight >= inFlightRequestsMax || !budget.hasSlot || replies.queuedBytes > unsentBytesMax;
+    const { inFlightRequestsMax, unsentBytesMax, replies } = this.#options;
+    return this.inFlight >= inFlightRequestsMax || replies.queuedBytes > unsentBytesMax;
   }
 
   /** Returns the bytes it took. */

@@ -248,7 +248,7 @@ describe('being stopped', () => {
   }, async (t) => {
     if (!requireTools(t, ['python3-libnbd', 'qemu-io'])) return;
     const bucket = await s3Bucket(t);
-    const user = await userOf(t, bucket, {}, { lease: { duration: `${LEASE_MS}ms` } });
+    const user = await userOf(t, bucket, {}, { cache: { size: '0' }, lease: { duration: `${LEASE_MS}ms` } });
     const appliance = await serve(t, user);
     await qemuIo(appliance.uris('disk').unix, 'write -P 5 8M 2M', 'flush');
     const held = bucket.server.faults.hold({ method: 'PUT', key: /^disk\/0000000[0-3]$/ });
@@ -305,7 +305,8 @@ describe('two appliances on one bucket', () => {
   }, async (t) => {
     if (!requireTools(t, ['qemu-io'])) return;
     const bucket = await s3Bucket(t);
-    const lease = { lease: { duration: `${LEASE_MS}ms` } };
+    // Without a cache: what is answered is in the bucket, for the next one to find.
+    const lease = { cache: { size: '0' }, lease: { duration: `${LEASE_MS}ms` } };
     const first = await serve(t, await userOf(t, bucket, {}, lease));
     await qemuIo(first.uris('disk').unix, 'write -f -P 1 0 2M');
     const other = await userOf(t, bucket, {}, lease);
@@ -326,7 +327,8 @@ describe('two appliances on one bucket', () => {
   it('wait for a dead one until its lease has lapsed', { timeout: TEST_TIMEOUT_MS }, async (t) => {
     if (!requireTools(t, ['qemu-io'])) return;
     const bucket = await s3Bucket(t);
-    const lease = { lease: { duration: `${LEASE_MS}ms` } };
+    // Without a cache: what is answered is in the bucket, for the next one to find.
+    const lease = { cache: { size: '0' }, lease: { duration: `${LEASE_MS}ms` } };
     const first = await serve(t, await userOf(t, bucket, {}, lease));
     await qemuIo(first.uris('disk').unix, 'write -f -P 4 0 2M');
     await first.kill();

@@ -168,6 +168,7 @@ for (const [server, openBucket] of Object.entries(SERVERS)) {
       const volume = { size: '2MiB', blockSize: '64KiB' };
       const first = await serve(t, bucket, volume);
       await writeThrough(first, firstImage());
+      await first.flush('disk');
       const refused = await tryS3backer(t, bucket, PREFIX);
       assert.equal(refused.code, 1);
       assert.match(refused.stdout + refused.stderr, /appears to be already mounted/);

@@ -19,7 +19,7 @@ export interface CephAddress {
 }
 
 /** Names the file in which the test run tells where its gateway is. */
-export const CEPH_STATE_ENV = 'BUCKETDISK_TEST_CEPH';
+export const CEPH_STATE_ENV = 'TEST_CEPH_STATE';
 
 /** What that file holds, once it is known. */
 export type CephState = CephAddress | { readonly error: string };

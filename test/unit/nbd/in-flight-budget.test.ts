@@ -1,4 +1,4 @@
-/** The in-flight budget: never over its limits but for one alone, room for whoever comes, nothing lost. */
+/** The in-flight budget: never over its limits but for one alone, first come first served, nothing lost. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -50,99 +50,6 @@ test('who closes while waiting makes way; who closes when it was just granted gi
   await turn();
   assert.deepEqual(granted, ['b']);
   assert.equal(shared.usedBytes, 30);
-});
-
-/** A bound so large that each connection has 256 KiB of its own. */
-const KIB = 1024;
-const MIB = 1024 * KIB;
-const LARGE = 64 * MIB;
-
-test('what is a connection of its own never waits, however little room there is', () => {
-  const shared = new SharedBudget(LARGE);
-  const budgetOf = () => new InFlightBudget(shared, LARGE, () => assert.fail('nobody waits'));
-  const greedy = budgetOf();
-  assert.equal(greedy.take(LARGE + 256 * KIB), true);
-  const modest = budgetOf();
-  for (let i = 0; i < 4; i++) assert.equal(modest.take(64 * KIB), true);
-  const other = budgetOf();
-  assert.equal(other.take(256 * KIB), true);
-  const late = new InFlightBudget(shared, LARGE, () => {});
-  assert.equal(late.take(256 * KIB + 1), false, 'one byte more has to wait');
-});
-
-test('a connection has no more than it leaves to others', () => {
-  for (const count of [1, 2, 4, 8]) {
-    const shared = new SharedBudget(LARGE);
-    const budgets = Array.from({ length: count }, () => new InFlightBudget(shared, LARGE, () => {}));
-    const wanting = new Set(budgets);
-    while (wanting.size > 0) {
-      for (const budget of wanting) if (!budget.take(MIB)) wanting.delete(budget);
-    }
-    const part = LARGE / (count + 1);
-    for (const budget of budgets) {
-      assert.ok(budget.usedBytes <= part + MIB, `${budget.usedBytes} bytes of ${count}`);
-      assert.ok(budget.usedBytes >= part - 2 * MIB, `${budget.usedBytes} bytes of ${count}`);
-    }
-    const newcomer = new InFlightBudget(shared, LARGE, () => {});
-    assert.equal(newcomer.take(part - 2 * MIB), true, 'whoever comes finds as much room');
-  }
-});
-
-test('volumes have equal parts, and one that is stuck takes nothing from another', async () => {
-  const shared = new SharedBudget(LARGE);
-  const granted: string[] = [];
-  const of = (volume: object, name: string): InFlightBudget => {
-    const budget = new InFlightBudget(shared, LARGE, () => granted.push(name));
-    budget.join(volume);
-    return budget;
-  };
-  const [stuck, fine] = [{}, {}];
-  const holders = [of(stuck, 'a'), of(stuck, 'b'), of(stuck, 'c')];
-  const free = of(fine, 'd');
-  for (const holder of holders) assert.equal(holder.take(10 * MIB), true);
-  const waiting = of(stuck, 'waiting');
-  assert.equal(waiting.take(30 * MIB), false);
-  assert.equal(free.take(30 * MIB), true, 'half of it is for the other volume');
-  free.give(30 * MIB);
-  assert.equal(free.take(60 * MIB), true, 'one that is larger than a part goes alone');
-  free.give(60 * MIB);
-  free.close();
-  await turn();
-  assert.deepEqual(granted, ['waiting'], 'with the other volume gone there is room');
-  assert.equal(shared.usedBytes, 60 * MIB);
-});
-
-test('a large first request is not passed by small ones that are not their own, and goes at last', async () => {
-  const shared = new SharedBudget(LARGE);
-  const granted: string[] = [];
-  const of = (name: string) => new InFlightBudget(shared, LARGE, () => granted.push(name));
-  const [busy, large, small] = [of('busy'), of('large'), of('small')];
-  for (let i = 0; i < 20; i++) assert.equal(busy.take(MIB), true);
-  assert.equal(large.take(60 * MIB), false);
-  assert.equal(busy.take(MIB), false, 'who has something under way waits for that');
-  assert.equal(small.take(MIB), false, 'a newcomer waits for its turn');
-  for (let i = 0; i < 20; i++) busy.give(MIB);
-  await turn();
-  assert.deepEqual(granted, ['large', 'small', 'busy']);
-});
-
-test('requests with the device leave places to others too', () => {
-  const shared = new SharedBudget(LARGE, 256);
-  const [greedy, modest] = [0, 1].map(() => new InFlightBudget(shared, LARGE, () => {}));
-  assert.ok(greedy !== undefined && modest !== undefined);
-  let count = 0;
-  for (; greedy.hasSlot; count++) greedy.began();
-  assert.equal(count, 128);
-  count = 0;
-  for (; modest.hasSlot; count++) modest.began();
-  assert.equal(count, 64);
-  const crowd = Array.from({ length: 50 }, () => new InFlightBudget(shared, LARGE, () => {}));
-  for (const budget of crowd) while (budget.hasSlot) budget.began();
-  const last = new InFlightBudget(shared, LARGE, () => {});
-  for (count = 0; last.hasSlot; count++) last.began();
-  assert.equal(count, 16, 'a few are there for everybody');
-  last.ended();
-  assert.equal(last.hasSlot, true);
 });
 
 test('any sequence of requests is served, within the limits, and leaves nothing taken', async () => {
