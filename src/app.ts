@@ -361,6 +361,7 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
       connections: [],
       store: stores.status(),
       volumes,
+      recentEvents: [],
     };
   } finally {
     await stores.close();

@@ -5,6 +5,7 @@ import { healthProblems } from './admin/health.ts';
 import { AdminService } from './admin-service.ts';
 import type { ApplianceStatus, HealthReport, MountFilesystem, ServeOptions, VolumeStatus } from './cli/actions.ts';
 import type { Settings, VolumeSettings } from './config/settings.ts';
+import { EventService } from './event-service.ts';
 import type { FuseServer } from './fuse/server.ts';
 import { fuseServerFor, fuseStatus } from './fuse-service.ts';
 import type { Clock } from './lib/clock.ts';
@@ -25,9 +26,11 @@ import type { BlockDevice } from './volume/block-device.ts';
 import type { Claimant } from './volume/claim.ts';
 import { openVolume } from './volume/open-volume.ts';
 import type { Closed, Volume } from './volume/volume.ts';
+import { VolumeRequests } from './volume-requests.ts';
 import {
   connectionStatus,
   describeVolume,
+  logFullness,
   missingVolumeStatus,
   openVolumeStatus,
   volumeReading,
@@ -35,11 +38,6 @@ import {
 
 /** What is left of the drain time for the volumes once the clients are gone; at least this much. */
 const CLOSE_DEADLINE_MIN_MS = 2_000;
-
-/** How long a command waits for an answer before it is told how far things have come. */
-const CONTROL_PATIENCE_MS = 2_000;
-/** Of one request to load a part of a volume: so that progress can be told between them. */
-const WARM_BYTES_MAX = 256 * 1024 * 1024;
 
 export interface ApplianceParts {
   readonly settings: Settings;
@@ -70,6 +68,7 @@ export class Appliance {
   readonly #allLost = new AbortController();
   readonly #stopping = new AbortController();
   readonly #schedule: Schedule;
+  readonly #events: EventService;
 
   constructor(parts: ApplianceParts) {
     const { settings, stateDir, log, clock } = parts;
@@ -83,6 +82,8 @@ export class Appliance {
       limits: settings.nbd,
       ...(this.#tls === null ? {} : { tls: this.#tls.acceptor }),
     });
+    const logs = () => this.#slots.flatMap(({ volume }) => (volume === null ? [] : logFullness(volume)));
+    this.#events = new EventService({ settings: settings.events, logs, version: parts.version, clock, log });
     this.#schedule = new Schedule(log, clock);
     if (settings.schedule.flush !== null) {
       this.#schedule.add({ name: 'flush', expression: settings.schedule.flush, run: () => this.#flushAll() });
@@ -96,16 +97,19 @@ export class Appliance {
       clock,
       log,
     });
+    const requests = new VolumeRequests({
+      volumeOf: (name) => this.#openVolumeOf(name),
+      attachedTo: (name) => this.#attachedTo(name) + this.#fuse.openFiles(name),
+      stopping: this.#stopping.signal,
+    });
     this.#control = new ControlServer(
       StateDir.controlSocketPath(stateDir.path),
       {
         'GET /v1/status': async () => this.status(),
         'GET /v1/health': async () => this.#health(),
-        'POST /v1/resize': (body) => this.#resize(body),
         'POST /v1/mount': (body) => this.#mount(body),
         'POST /v1/unmount': (body) => this.#unmount(body),
-        'POST /v1/flush': (body) => this.#flush(body),
-        'POST /v1/warm': (body) => this.#warm(body),
+        ...requests.routes,
       },
       log,
     );
@@ -130,6 +134,7 @@ export class Appliance {
     mounts: NonNullable<ServeOptions['mounts']> = [],
   ): Promise<void> {
     const { settings } = this.#parts;
+    this.#events.start();
     try {
       await this.#control.listen();
       await this.#admin.start();
@@ -144,6 +149,7 @@ export class Appliance {
     } catch (error) {
       // Not hurried by the signal that may have ended the start: nobody was served, and the leases can be given back.
       await this.#shutDown(hurry);
+      await this.#events.close();
       throw error;
     }
     this.#phase = 'running';
@@ -169,6 +175,7 @@ export class Appliance {
     else if (closed === 'dirty')
       log.warn('stopped; not everything is in the bucket: the rest is safe in the cache', event);
     else log.warn('stopped; requests that had not been answered were cut off', event);
+    await this.#events.close();
     return closed;
   }
 
@@ -228,6 +235,7 @@ export class Appliance {
       volumes: this.#slots.map((slot) =>
         this.#volumeStatus(slot, connections.filter((one) => one.export === slot.settings.name).length),
       ),
+      recentEvents: this.#events.log.recent(),
     };
   }
 
@@ -288,7 +296,7 @@ export class Appliance {
       log.error('another writer has taken the volume; it is no longer served', {
         volume: options.name,
         error: describeError(error),
-        event: 'fenced',
+        event: 'lease-lost',
       });
       if (slot.volume !== null) void this.#nbd.detach(slot.volume.device, { deadlineMs: 0 });
       if (this.#slots.every(({ volume }) => volume?.lost)) this.#allLost.abort(error);
@@ -359,45 +367,8 @@ export class Appliance {
     return this.#mounts.unmount(name, { force });
   }
 
-  async #resize({ name, sizeBytes, force }: Parameters<ControlHandler>[0]): Promise<object> {
-    if (typeof name !== 'string' || typeof sizeBytes !== 'number' || typeof force !== 'boolean') {
-      throw new StorageError('INVALID', 'a resize needs a name, sizeBytes and force');
-    }
-    const volume = this.#openVolumeOf(name);
-    const clients = this.#nbd.connections().filter((connection) => connection.export === name).length;
-    const attached = clients + this.#fuse.openFiles(name);
-    if (sizeBytes < volume.record.sizeBytes && attached > 0) {
-      throw new StorageError(
-        'HELD',
-        `volume ${name} has ${attached} clients attached: detach them before it is made smaller`,
-      );
-    }
-    return { name, ...(await volume.resize(sizeBytes, { force })) };
-  }
-
-  /** Uploads everything the volume has; answers early, with what is left, where that takes long. */
-  async #flush({ name }: Parameters<ControlHandler>[0]): Promise<object> {
-    if (typeof name !== 'string') throw new StorageError('INVALID', 'a flush needs a name');
-    const { cached } = this.#openVolumeOf(name);
-    if (cached === null) return { name, dirtyBytes: 0, uploadError: null };
-    const patience = AbortSignal.any([AbortSignal.timeout(CONTROL_PATIENCE_MS), this.#stopping.signal]);
-    await cached.uploadAll(patience).catch((error: unknown) => {
-      if (!isStorageError(error, 'CANCELLED')) throw error;
-    });
-    const { dirtyBytes, upload } = cached.status();
-    return { name, dirtyBytes, uploadError: upload.error };
-  }
-
-  /** Brings a part of the volume into its cache. */
-  async #warm({ name, offset, length }: Parameters<ControlHandler>[0]): Promise<object> {
-    const sound = typeof name === 'string' && isOffset(offset) && isOffset(length) && length <= WARM_BYTES_MAX;
-    if (!sound)
-      throw new StorageError('INVALID', `a warm needs a name, an offset and a length of at most ${WARM_BYTES_MAX}`);
-    const { device, cached, record } = this.#openVolumeOf(name);
-    if (cached === null) throw new StorageError('UNSUPPORTED', `volume ${name} has no cache to be loaded into`);
-    const end = Math.min(offset + length, record.sizeBytes);
-    if (offset < end) await device.prefetch(offset, end - offset);
-    return { name, sizeBytes: record.sizeBytes, cachedBytes: cached.status().cache.usedBytes };
+  #attachedTo(name: string): number {
+    return this.#nbd.connections().filter((connection) => connection.export === name).length;
   }
 
   #openVolumeOf(name: string): Volume {
@@ -445,10 +416,6 @@ export class Appliance {
 
 function isFilesystem(value: unknown): value is MountFilesystem | null {
   return value === null || value === 'ext4' || value === 'xfs' || value === 'btrfs';
-}
-
-function isOffset(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
 /**

@@ -9,6 +9,7 @@ import type {
   VolumeStatus,
 } from './cli/actions.ts';
 import type { VolumeSettings } from './config/settings.ts';
+import type { LogFullness } from './events/log-watch.ts';
 import type { StorageError } from './lib/errors.ts';
 import type { VolumeReading } from './metrics/sources.ts';
 import type { ConnectionStatus as NbdConnectionStatus } from './nbd/connection.ts';
@@ -74,6 +75,13 @@ export function volumeReading({ name }: VolumeSettings, volume: Volume | null): 
     leaseConfirmedAgoMs: volume?.confirmedAgoMs ?? null,
     cache: volume?.cached?.status() ?? null,
   };
+}
+
+/** Nothing where it has no log. */
+export function logFullness({ name, cached }: Volume): LogFullness[] {
+  if (cached === null) return [];
+  const { logUsedBytes: usedBytes, logSizeBytes: sizeBytes } = cached.status();
+  return [{ volume: name, usedBytes, sizeBytes }];
 }
 
 export function connectionStatus(connection: NbdConnectionStatus): ConnectionStatus {

@@ -329,6 +329,19 @@ export interface StoreStatus {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** Something that an operator should hear of; the names are in docs/JOBS.md. */
+export interface EventStatus {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly name: string;
+  readonly level: 'info' | 'warn' | 'error';
+  /** Null where it is about no volume in particular. */
+  readonly volume: string | null;
+  readonly message: string;
+  /** Details, by name. */
+  readonly fields: Readonly<Record<string, string | number | boolean | null>>;
+}
+
 export interface ApplianceStatus {
   /** False: nobody answered at the control socket, and this is what the bucket says. */
   readonly running: boolean;
@@ -347,4 +360,6 @@ export interface ApplianceStatus {
   readonly connections: readonly ConnectionStatus[];
   readonly store: StoreStatus;
   readonly volumes: readonly VolumeStatus[];
+  /** The last hundred, oldest first. Empty where it is not running. */
+  readonly recentEvents: readonly EventStatus[];
 }

@@ -5,6 +5,7 @@ import type {
   ApplianceStatus,
   CacheStatus,
   ConnectionStatus,
+  EventStatus,
   FuseStatus,
   LeaseStatus,
   TlsStatus,
@@ -12,9 +13,13 @@ import type {
 } from './actions.ts';
 import { formatTable } from './table.ts';
 
+/** The last of them; --json has more. */
+const EVENTS_SHOWN = 5;
+
 export function statusText(status: ApplianceStatus): string {
   const parts = [formatTable(headRows(status)), volumesText(status.volumes)];
   if (status.connections.length > 0) parts.push(connectionsText(status.connections));
+  if (status.recentEvents.length > 0) parts.push(eventsText(status.recentEvents));
   return `${parts.join('\n')}`;
 }
 
@@ -164,4 +169,12 @@ function whoText({ client }: ConnectionStatus): string {
 function volumeText({ volume, state, readOnly }: ConnectionStatus): string {
   if (volume === null) return `(${state === 'tls' ? 'TLS handshake' : state})`;
   return [volume, ...(readOnly ? ['read-only'] : []), ...(state === 'closing' ? ['closing'] : [])].join(', ');
+}
+
+function eventsText(events: readonly EventStatus[]): string {
+  const rows = events.slice(-EVENTS_SHOWN).map(({ at, name, level, volume, message }) => {
+    const text = escapeControls(volume === null ? message : `${volume}: ${message}`);
+    return [at.replace(/\.\d+Z$/, 'Z'), level, name, text];
+  });
+  return formatTable([['EVENT AT', 'LEVEL', 'WHAT', ''], ...rows]);
 }

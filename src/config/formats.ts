@@ -162,6 +162,19 @@ export const endpointUrl: Format<string> = {
   },
 };
 
+/** Not quoted in messages: what follows the host is often a secret. */
+export const webhookUrl: Format<string> = {
+  name: 'http or https url',
+  read: asIs,
+  check(value) {
+    const url = typeof value === 'string' ? URL.parse(value) : null;
+    if (url === null || !/^https?:$/.test(url.protocol)) {
+      throw new Error('expected a url such as "https://hooks.example.com/services/..."');
+    }
+    if (url.username !== '' || url.password !== '') throw new Error('expected a url without a user and password in it');
+  },
+};
+
 export const listenList: Format<readonly string[]> = {
   name: 'list of `host:port`',
   read: (text) => (text === '[]' ? [] : text.split(',').map((address) => address.trim())),

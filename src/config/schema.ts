@@ -18,6 +18,7 @@ import {
   size,
   storeUrl,
   text,
+  webhookUrl,
   wholeNumber,
   zeroOr,
 } from './formats.ts';
@@ -219,6 +220,15 @@ export const ROOT_SCHEMA = {
       "Names that requests may have in their `Host` header, besides addresses, `localhost` and the machine's own name. Others are refused, so that " +
         'no web page can have its own name point here.',
     ),
+  },
+  events: {
+    webhook: {
+      ...optional(
+        webhookUrl,
+        'Where events are sent, as JSON by POST: outages, refused credentials, write logs that fill up, lost leases, damage, scans. See [JOBS.md](JOBS.md).',
+      ),
+      sensitive: true,
+    },
   },
   lease: {
     duration: field(

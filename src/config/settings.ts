@@ -110,6 +110,11 @@ export interface AdminSettings {
   readonly hosts: readonly string[];
 }
 
+export interface EventSettings {
+  /** Where events are posted to; a secret. Null: nowhere. */
+  readonly webhook: string | null;
+}
+
 export interface EncryptionSettings {
   /** An OpenSSL name in s3backer's spelling, such as `AES-256-CBC`. */
   readonly cipher: string;
@@ -158,6 +163,7 @@ export interface Settings {
   /** Where the volumes are served as files, or null. */
   readonly fuse: { readonly dir: string | null };
   readonly admin: AdminSettings;
+  readonly events: EventSettings;
   readonly lease: { readonly durationMs: number };
   /** How long SIGTERM waits for requests under way. */
   readonly shutdown: { readonly drainMs: number };

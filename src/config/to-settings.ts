@@ -15,7 +15,7 @@ const SOCKET_PATH_BYTES_MAX = 107;
 
 /** Everything but the volumes. Relative paths are taken from `cwd`. */
 export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): Omit<Settings, 'volumes'> {
-  const { cache, upload, schedule, nbd, fuse, admin, lease, shutdown, log } = spelled;
+  const { cache, upload, schedule, nbd, fuse, admin, events, lease, shutdown, log } = spelled;
   const socket = nbd.socket === null ? null : resolve(cwd, nbd.socket);
   if (socket !== null && Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
     report('nbd.socket', `${socket} is too long for a unix socket: at most ${SOCKET_PATH_BYTES_MAX} bytes`);
@@ -53,6 +53,7 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
     },
     fuse: { dir: fuseDir },
     admin: { listen: admin.listen === null ? null : parseListenAddress(admin.listen), hosts: admin.hosts },
+    events: { webhook: events.webhook },
     lease: { durationMs: parseDuration(lease.duration) },
     shutdown: { drainMs: parseDuration(shutdown.drain) },
     log: { level: log.level, format: log.format },

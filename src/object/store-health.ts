@@ -26,7 +26,8 @@ export class StoreHealth {
   #consecutiveFailures = 0;
   #failingSince: Date | null = null;
   #lastError: StoreHealthSnapshot['lastError'] = null;
-  #outageTold = false;
+  /** What the operator has been told of that has not ended, or null. */
+  #toldEvent: string | null = null;
   #outageToldAtMs = Number.NEGATIVE_INFINITY;
   #failureToldAtMs = Number.NEGATIVE_INFINITY;
 
@@ -37,10 +38,11 @@ export class StoreHealth {
 
   succeeded(): void {
     if (this.#consecutiveFailures === 0) return;
-    if (this.#outageTold) {
-      this.#log.info('the store answers again', { failures: this.#consecutiveFailures, since: this.#failingSince });
+    if (this.#toldEvent !== null) {
+      const fields = { failures: this.#consecutiveFailures, since: this.#failingSince, event: 'outage-ended' };
+      this.#log.info('the store answers again', fields);
     }
-    this.#outageTold = false;
+    this.#toldEvent = null;
     this.#failing = false;
     this.#consecutiveFailures = 0;
     this.#failingSince = null;
@@ -79,10 +81,13 @@ export class StoreHealth {
       this.#log.info('a request to the store failed and is tried again', fields);
       return;
     }
+    const event = error.code === 'ACCESS_DENIED' ? 'credentials-refused' : 'outage-began';
     if (now - this.#outageToldAtMs < REMIND_MS) return;
+    // Another kind of trouble is news; the same one is only told again.
+    const news = this.#toldEvent === event ? fields : { ...fields, event };
     this.#outageToldAtMs = now;
-    this.#outageTold = true;
-    if (error.retryable) this.#log.warn('the store does not answer; requests wait and are tried again', fields);
-    else this.#log.error('the store refuses what it is asked', fields);
+    this.#toldEvent = event;
+    if (error.retryable) this.#log.warn('the store does not answer; requests wait and are tried again', news);
+    else this.#log.error('the store refuses what it is asked', news);
   }
 }

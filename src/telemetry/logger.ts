@@ -3,7 +3,7 @@ import { finished } from 'node:stream/promises';
 import winston from 'winston';
 import type { Log, LogFields } from '../lib/log.ts';
 import { plainFields, plainText } from './log-fields.ts';
-import { jsonLine, type LogLevel, prettyLine } from './log-format.ts';
+import { jsonLine, type LogEntry, type LogLevel, prettyLine } from './log-format.ts';
 import { redactor } from './redactor.ts';
 
 export type LogStyle = 'pretty' | 'json';
@@ -32,6 +32,11 @@ export interface Logger extends Log {
    * one ordinary line, `message` with `fields`.
    */
   announce(text: string, message: string, fields: LogFields): void;
+  /**
+   * Calls `listener`, which must not throw, for each line that has a field `event`, whatever the level that is written. Secrets are
+   * masked in what it gets.
+   */
+  tap(listener: (entry: LogEntry) => void): void;
   /** Resolves once every line has been handed to the operating system. Lines that come later are dropped. */
   close(): Promise<void>;
 }
@@ -51,6 +56,7 @@ export function createLogger(options: LoggerOptions): Logger {
       transports: [new winston.transports.Stream({ stream: options.stream, eol: '\n' })],
     }),
     stream: options.stream,
+    taps: [],
   };
   return new WinstonLogger(sink, {});
 }
@@ -63,6 +69,7 @@ interface Sink {
   readonly now: () => Date;
   readonly winston: winston.Logger;
   readonly stream: LogStream;
+  readonly taps: ((entry: LogEntry) => void)[];
 }
 
 class WinstonLogger implements Logger {
@@ -103,6 +110,10 @@ class WinstonLogger implements Logger {
     else if (!this.#sink.winston.writableEnded) this.#sink.winston.log('info', this.#sink.redact(text));
   }
 
+  tap(listener: (entry: LogEntry) => void): void {
+    this.#sink.taps.push(listener);
+  }
+
   async close(): Promise<void> {
     const { winston: logger, stream } = this.#sink;
     if (!logger.writableEnded) {
@@ -117,14 +128,18 @@ class WinstonLogger implements Logger {
   }
 
   #write(level: LogLevel, message: string, fields: LogFields = {}): void {
-    const { winston: logger, redact, style, color, now } = this.#sink;
-    if (logger.writableEnded || !logger.isLevelEnabled(level)) return;
+    const { winston: logger, redact, style, color, now, taps } = this.#sink;
+    const written = !logger.writableEnded && logger.isLevelEnabled(level);
+    const tapped = taps.length > 0 && fields.event !== undefined;
+    if (!written && !tapped) return;
     const entry = {
       time: now(),
       level,
       message: plainText(message, redact),
       fields: plainFields({ ...this.#fields, ...fields }, redact),
     };
+    if (tapped) for (const listener of taps) listener(entry);
+    if (!written) return;
     logger.log(level, style === 'json' ? jsonLine(entry) : prettyLine(entry, color));
   }
 }

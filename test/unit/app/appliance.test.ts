@@ -34,6 +34,8 @@ class BannerBook extends LogBook implements Logger {
     this.info(message, fields);
   }
 
+  tap(): void {}
+
   async close(): Promise<void> {}
 }
 

@@ -68,6 +68,7 @@ const STATUS: ApplianceStatus = {
   tls: null,
   connections: [CLIENT],
   store: { description: 's3://bucket', health: 'ok', error: null, metrics: {} },
+  recentEvents: [],
   volumes: [
     VOLUME,
     {

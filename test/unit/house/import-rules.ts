@@ -17,6 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   telemetry: ['lib'],
   host: ['lib'],
   schedule: ['lib'],
+  events: ['lib', 'type telemetry'],
   metrics: ['lib', 'object', 'type nbd', 'type fuse', 'type cache', 'type schedule'],
   admin: ['lib', 'telemetry', 'volume', 'type config'],
   cli: ['lib', 'config', 'telemetry', 'admin', 'app.ts'],
