@@ -16,6 +16,8 @@ import type {
   ExportOutcome,
   FlushOutcome,
   HealthReport,
+  JobRunOutcome,
+  JobStatus,
   MountOutcome,
   ProgressOptions,
   ResizeOptions,
@@ -57,6 +59,7 @@ export function createActions(): Actions {
   return {
     ...{ serve, createVolume, status, health, resizeVolume, eraseVolume: eraseConfiguredVolume },
     ...{ mountVolume, unmountVolume, flushVolume, warmVolume, exportCache, dropCache },
+    ...{ listJobs, jobHistory, runJob },
   };
 }
 
@@ -231,6 +234,25 @@ async function warmVolume(context: CommandContext, name: string, options: WarmOp
   }
 }
 
+async function listJobs(context: CommandContext): Promise<readonly JobStatus[]> {
+  return ((await askRunning(context, 'GET', '/v1/jobs')) as { jobs: JobStatus[] }).jobs;
+}
+
+async function jobHistory(context: CommandContext, name: string | null): Promise<readonly JobRunOutcome[]> {
+  return ((await askRunning(context, 'POST', '/v1/jobs/history', { name })) as { runs: JobRunOutcome[] }).runs;
+}
+
+async function runJob(context: CommandContext, name: string): Promise<JobRunOutcome> {
+  for (let id: string | null = null; ; ) {
+    const answer = (await askRunning(context, 'POST', '/v1/jobs/run', { name, id })) as {
+      readonly id: string;
+      readonly run: JobRunOutcome | null;
+    };
+    if (answer.run !== null) return answer.run;
+    id = answer.id;
+  }
+}
+
 function exportCache(context: CommandContext, name: string, path: string): Promise<ExportOutcome> {
   return withCache(context, name, (home) => exportUnsaved(home, new SystemDisk(), path, name));
 }
@@ -333,6 +355,13 @@ function ask(
   return askAppliance(StateDir.controlSocketPath(settings.cache.dir), method, path, body, signal);
 }
 
+/** UNAVAILABLE where no appliance runs. */
+async function askRunning(...args: Parameters<typeof ask>): Promise<unknown> {
+  const answer = await ask(...args);
+  if (answer !== null) return answer;
+  throw new StorageError('UNAVAILABLE', `no appliance runs with ${args[0].settings.cache.dir}: start it first`);
+}
+
 async function isServed(context: CommandContext, name: string): Promise<boolean> {
   configuredVolume(context.settings, name);
   const status = (await ask(context, 'GET', '/v1/status')) as ApplianceStatus | null;
@@ -360,7 +389,9 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
       tls: null,
       connections: [],
       store: stores.status(),
+      uploadWindow: stores.uploadWindow,
       volumes,
+      jobs: [],
       recentEvents: [],
     };
   } finally {

@@ -8,16 +8,18 @@ import type { Settings, VolumeSettings } from './config/settings.ts';
 import { EventService } from './event-service.ts';
 import type { FuseServer } from './fuse/server.ts';
 import { fuseServerFor, fuseStatus } from './fuse-service.ts';
+import { JobsService } from './jobs-service.ts';
 import type { Clock } from './lib/clock.ts';
-import { withDeadline } from './lib/deadline.ts';
+import { raceAbort, withDeadline } from './lib/deadline.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
+import { SystemDisk } from './lib/system-disk.ts';
 import type { Reading } from './metrics/sources.ts';
 import { MountService } from './mount-service.ts';
 import { accessOf } from './nbd/access.ts';
 import type { ClientIdentity, NbdExport } from './nbd/exports.ts';
 import { NbdServer } from './nbd/server.ts';
-import { Schedule } from './schedule/schedule.ts';
+import { reportText } from './report-text.ts';
 import type { Stores } from './stores.ts';
 import { announceReady, listenNames } from './telemetry/banner.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -67,7 +69,7 @@ export class Appliance {
   readonly #startedAtMs: number;
   readonly #allLost = new AbortController();
   readonly #stopping = new AbortController();
-  readonly #schedule: Schedule;
+  readonly #jobs: JobsService;
   readonly #events: EventService;
 
   constructor(parts: ApplianceParts) {
@@ -84,10 +86,15 @@ export class Appliance {
     });
     const logs = () => this.#slots.flatMap(({ volume }) => (volume === null ? [] : logFullness(volume)));
     this.#events = new EventService({ settings: settings.events, logs, version: parts.version, clock, log });
-    this.#schedule = new Schedule(log, clock);
-    if (settings.schedule.flush !== null) {
-      this.#schedule.add({ name: 'flush', expression: settings.schedule.flush, run: () => this.#flushAll() });
-    }
+    this.#jobs = new JobsService({
+      settings,
+      disk: new SystemDisk(),
+      directory: stateDir.path,
+      volumes: () => this.#openVolumes(),
+      report: () => reportText(this.status()),
+      clock,
+      log,
+    });
     this.#fuse = fuseServerFor({ files: () => this.#served(), clock, log });
     this.#mounts = new MountService({
       stateDir: stateDir.path,
@@ -110,6 +117,7 @@ export class Appliance {
         'POST /v1/mount': (body) => this.#mount(body),
         'POST /v1/unmount': (body) => this.#unmount(body),
         ...requests.routes,
+        ...this.#jobs.routes,
       },
       log,
     );
@@ -153,7 +161,7 @@ export class Appliance {
       throw error;
     }
     this.#phase = 'running';
-    this.#schedule.start();
+    this.#jobs.schedule.start();
     this.#announce();
   }
 
@@ -181,13 +189,15 @@ export class Appliance {
 
   async #shutDown(hurry: AbortSignal): Promise<Closed> {
     this.#phase = 'stopping';
-    this.#schedule.stop();
     this.#stopping.abort();
+    this.#parts.stores.liftUploadWindows();
+    const jobs = this.#jobs.schedule.stop();
     const { clock, settings } = this.#parts;
     const startedAtMs = clock.now();
     const leftOfDrain = (): number => Math.max(0, settings.shutdown.drainMs - (clock.now() - startedAtMs));
     // Filesystems first, which write what they still have; then clients of both kinds; then the volumes.
     const down = await withDeadline(clock, leftOfDrain(), (until) => this.#mounts.close(until), hurry);
+    await withDeadline(clock, leftOfDrain(), (until) => raceAbort(jobs, until), hurry);
     const close = async (deadlineMs: number): Promise<boolean> => {
       const unmounted = this.#fuse.close({ deadlineMs });
       await this.#nbd.close({ deadlineMs });
@@ -232,9 +242,11 @@ export class Appliance {
       tls: this.#tls?.status() ?? null,
       connections: connections.map(connectionStatus),
       store: stores.status(),
+      uploadWindow: stores.uploadWindow,
       volumes: this.#slots.map((slot) =>
         this.#volumeStatus(slot, connections.filter((one) => one.export === slot.settings.name).length),
       ),
+      jobs: this.#jobs.schedule.status(),
       recentEvents: this.#events.log.recent(),
     };
   }
@@ -263,7 +275,8 @@ export class Appliance {
       },
       fuse: this.#fuse?.status() ?? null,
       store: stores.counters(),
-      jobs: this.#schedule.counters(),
+      uploadWindow: stores.uploadWindow,
+      jobs: this.#jobs.schedule.counters(),
       now: clock.date(),
     };
   }
@@ -378,9 +391,8 @@ export class Appliance {
     return slot.volume;
   }
 
-  /** The scheduled upload of everything: what fails is told by the uploader, and tried again by it. */
-  async #flushAll(): Promise<void> {
-    await Promise.allSettled(this.#slots.map(({ volume }) => volume?.cached?.uploadAll(this.#stopping.signal)));
+  #openVolumes(): Volume[] {
+    return this.#slots.flatMap(({ volume }) => (volume === null || volume.lost !== null ? [] : [volume]));
   }
 
   #listenNames(): string[] {

@@ -15,6 +15,7 @@ import { type ConditionalPuts, probeConditionalPuts } from './object/probe.ts';
 import { type AttemptListener, RetryingObjectStore } from './object/retrying.ts';
 import { StoreHealth, type StoreHealthSnapshot } from './object/store-health.ts';
 import { StoreMetrics, type StoreMetricsSnapshot } from './object/store-metrics.ts';
+import { type UploadWindowStatus, UploadWindows } from './schedule/upload-windows.ts';
 import type { Claimant } from './volume/claim.ts';
 import { GatedObjectStore } from './volume/gated-object-store.ts';
 import type { CacheEnvironment, VolumeEnvironment } from './volume/open-volume.ts';
@@ -58,11 +59,15 @@ export class Stores {
   readonly #metrics = new StoreMetrics();
   readonly #health: StoreHealth;
   readonly #throttle: StoreThrottle;
+  readonly #windows: UploadWindows;
 
   constructor(options: StoresOptions) {
     this.#options = options;
     this.#health = new StoreHealth(options.clock, options.log);
-    this.#throttle = new StoreThrottle(options.settings.store, options.clock);
+    const { store, upload, schedule } = options.settings;
+    this.#windows = new UploadWindows(upload.windows, schedule.timezone, options.clock);
+    // What goes up in a closed window is what somebody waits for.
+    this.#throttle = new StoreThrottle(store, options.clock, () => this.#windows.rateBytes || null);
   }
 
   locate(volume: VolumeSettings): Location {
@@ -120,8 +125,18 @@ export class Stores {
       directory: cacheDirectory(cache.dir, name),
       cacheSizeBytes: Math.max(CACHE_BYTES_MIN, Math.floor(cache.sizeBytes / Math.max(1, sharers))),
       logSizeBytes: cache.logSizeBytes,
-      triggers: upload,
+      triggers: { ...upload, holdsBack: () => !this.#windows.isOpen },
     };
+  }
+
+  /** How fast uploads may go at present. */
+  get uploadWindow(): UploadWindowStatus {
+    return this.#windows.status();
+  }
+
+  /** From now on uploads go as fast as they can: what is left has little time. */
+  liftUploadWindows(): void {
+    this.#windows.lift();
   }
 
   /** What has been asked of all buckets together since the start, and whether they answer. */

@@ -117,10 +117,57 @@ export interface Actions {
   flushVolume(context: CommandContext, name: string, options: ProgressOptions): Promise<FlushOutcome>;
   /** Loads a part of the volume into the running appliance's cache. */
   warmVolume(context: CommandContext, name: string, options: WarmOptions): Promise<WarmOutcome>;
+  /** The jobs of the running appliance. UNAVAILABLE where none runs. */
+  listJobs(context: CommandContext): Promise<readonly JobStatus[]>;
+  /** Earlier runs, oldest first; of all jobs where none is named. UNAVAILABLE where no appliance runs. */
+  jobHistory(context: CommandContext, name: string | null): Promise<readonly JobRunOutcome[]>;
+  /** Runs a job of the running appliance, or joins the run under way; resolves when it has ended. */
+  runJob(context: CommandContext, name: string): Promise<JobRunOutcome>;
   /** Writes what is in the volume's cache and not in its bucket to a file that must not exist, and its map beside it. */
   exportCache(context: CommandContext, name: string, path: string): Promise<ExportOutcome>;
   /** Deletes the volume's cache. INVALID where it has writes that are in no bucket, without `force`. */
   dropCache(context: CommandContext, name: string, options: { readonly force: boolean }): Promise<DropOutcome>;
+}
+
+/** A run of a job that has ended. */
+export interface JobRunOutcome {
+  readonly id: string;
+  readonly job: 'flush' | 'scan' | 'report' | 'cache-trim';
+  readonly trigger: 'schedule' | 'request';
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly durationMs: number;
+  /** `cancelled`: the appliance was stopped. */
+  readonly result: 'ok' | 'failed' | 'cancelled';
+  /** Of the error, where it failed. */
+  readonly code: string | null;
+  /** What it did, or why it failed; null where there is nothing to say. */
+  readonly detail: string | null;
+}
+
+export interface JobStatus {
+  readonly name: JobRunOutcome['job'];
+  /** The cron expression, or null where it only runs on demand. */
+  readonly cron: string | null;
+  /** Null: the system's. */
+  readonly timezone: string | null;
+  /** Where its time comes while it is running: that time is left out, or it runs once more afterwards. */
+  readonly overlap: 'skip' | 'queue';
+  /** It begins up to so much later, at random. */
+  readonly jitterMs: number;
+  readonly running: boolean;
+  /** Of the run under way, ISO 8601; null where there is none. */
+  readonly runningSince: string | null;
+  /** It runs once more after the run under way. */
+  readonly queued: boolean;
+  /** ISO 8601, without its jitter; null where there is none. */
+  readonly nextRunAt: string | null;
+  /** Also from before the last start; null where there was none. */
+  readonly lastRun: JobRunOutcome | null;
+  /** Runs since the start, and times that were left out. */
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly skipped: number;
 }
 
 export interface HealthReport {
@@ -342,6 +389,16 @@ export interface EventStatus {
   readonly fields: Readonly<Record<string, string | number | boolean | null>>;
 }
 
+/** How fast uploads may go at present: see upload.windows. */
+export interface UploadWindowStatus {
+  /** False: what can wait is not uploaded now. */
+  readonly open: boolean;
+  /** The bound of the window in bytes a second; null where there is none. */
+  readonly rateBytes: number | null;
+  /** When that changes, ISO 8601; null where it does not. */
+  readonly until: string | null;
+}
+
 export interface ApplianceStatus {
   /** False: nobody answered at the control socket, and this is what the bucket says. */
   readonly running: boolean;
@@ -359,7 +416,10 @@ export interface ApplianceStatus {
   readonly tls: TlsStatus | null;
   readonly connections: readonly ConnectionStatus[];
   readonly store: StoreStatus;
+  readonly uploadWindow: UploadWindowStatus;
   readonly volumes: readonly VolumeStatus[];
+  /** Empty where it is not running. */
+  readonly jobs: readonly JobStatus[];
   /** The last hundred, oldest first. Empty where it is not running. */
   readonly recentEvents: readonly EventStatus[];
 }

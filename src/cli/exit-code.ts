@@ -5,6 +5,8 @@ import { type ErrorCode, isStorageError } from '../lib/errors.ts';
 export const EXIT_OK = 0;
 export const EXIT_FAILURE = 1;
 export const EXIT_USAGE = 2;
+/** A scan has found damage. */
+export const EXIT_DAMAGE = 3;
 /** Stopped with writes that are safe in the cache and not in the bucket yet. */
 export const EXIT_DIRTY = 13;
 export const EXIT_INTERRUPTED = 130;
@@ -28,7 +30,7 @@ const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
 /** For the help of verbs that touch volumes. */
 export const EXIT_CODES_HELP = `
 Exit codes:
-  0 ok, 1 failure, 2 usage or configuration, 10 no such volume or bucket, 11 held by another writer,
+  0 ok, 1 failure, 2 usage or configuration, 3 damage found, 10 no such volume or bucket, 11 held by another writer,
   12 credentials or password refused, 13 stopped with writes safe in the cache but not in the bucket,
   130 interrupted`;
 

@@ -7,6 +7,7 @@ import { addCreate } from './create.ts';
 import { addErase } from './erase.ts';
 import { addFlush } from './flush.ts';
 import { addHealth } from './health.ts';
+import { addJob } from './job.ts';
 import { addMount, addUnmount } from './mount.ts';
 import { packageVersion } from './package-version.ts';
 import { addResize } from './resize.ts';
@@ -58,6 +59,7 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addResize(program, frame);
   addErase(program, frame);
   addCache(program, frame);
+  addJob(program, frame);
   addConfig(program, frame);
   addVersion(program, frame);
   return program;

@@ -9,8 +9,10 @@ import type {
   FuseStatus,
   LeaseStatus,
   TlsStatus,
+  UploadWindowStatus,
   VolumeStatus,
 } from './actions.ts';
+import { jobsText } from './job.ts';
 import { formatTable } from './table.ts';
 
 /** The last of them; --json has more. */
@@ -19,11 +21,13 @@ const EVENTS_SHOWN = 5;
 export function statusText(status: ApplianceStatus): string {
   const parts = [formatTable(headRows(status)), volumesText(status.volumes)];
   if (status.connections.length > 0) parts.push(connectionsText(status.connections));
+  if (status.jobs.some(({ cron, lastRun }) => cron !== null || lastRun !== null)) parts.push(jobsText(status.jobs));
   if (status.recentEvents.length > 0) parts.push(eventsText(status.recentEvents));
   return `${parts.join('\n')}`;
 }
 
-function headRows({ running, version, pid, uptimeMs, nbd, fuse, mounts, tls, store }: ApplianceStatus): string[][] {
+function headRows(status: ApplianceStatus): string[][] {
+  const { running, version, pid, uptimeMs, nbd, fuse, mounts, tls, store, uploadWindow } = status;
   const up = uptimeMs === null ? '' : ` for ${approximateDuration(uptimeMs)}`;
   const state = running ? `running${up}${pid === null ? '' : ` (pid ${pid})`}` : 'not running';
   const health = store.health === 'failing' ? `FAILING: ${store.error ?? 'no reason known'}` : store.health;
@@ -34,7 +38,15 @@ function headRows({ running, version, pid, uptimeMs, nbd, fuse, mounts, tls, sto
     ...mounts.map(({ name, dir, device }) => ['mounted', escapeControls(`${name} on ${dir} (${device})`)]),
     ...(tls === null ? [] : [['tls', tlsText(tls)]]),
     ['bucket', `${store.description} (${escapeControls(health)})`],
+    ...(uploadWindow.open && uploadWindow.rateBytes === null ? [] : [['uploads', windowText(uploadWindow)]]),
   ];
+}
+
+function windowText({ open, rateBytes, until }: UploadWindowStatus): string {
+  const end = until === null ? '' : ` until ${until.replace(/:\d\d\.\d+Z$/, 'Z')}`;
+  return open
+    ? `at most ${approximateSize(rateBytes ?? 0)}/s${end}`
+    : `put off${end}, but for those that somebody waits for`;
 }
 
 function tlsText({ mode, socketMode, verifyClients, certificate, validTo, pskUsers, error }: TlsStatus): string {

@@ -1,6 +1,5 @@
 /** The kinds of values that settings take: how each is checked, and how it is read from a text. */
 import { getCipherInfo } from 'node:crypto';
-import { validate } from 'node-cron';
 import { formatDuration, formatSize, parseDuration, parseRate, parseSize } from '../lib/units.ts';
 import { parseListenAddress } from './listen-address.ts';
 import { show } from './problems.ts';
@@ -130,15 +129,6 @@ export function zeroOr(inner: Format<string>): Format<string | 0> {
     },
   };
 }
-
-export const cron: Format<string> = {
-  name: 'cron expression, such as `0 0 3 * * *`',
-  read: asIs,
-  check(value) {
-    if (typeof value === 'string' && validate(value)) return;
-    throw new Error(`expected a cron expression such as "0 0 3 * * *" (3:00 every day), not ${show(value)}`);
-  },
-};
 
 export const storeUrl: Format<string> = {
   name: '`s3://bucket/prefix`, `file:dir` or `memory:`',

@@ -3,7 +3,6 @@ import { accessList } from './access-rules.ts';
 import {
   boolean,
   cipher,
-  cron,
   duration,
   endpointUrl,
   type Format,
@@ -22,6 +21,8 @@ import {
   wholeNumber,
   zeroOr,
 } from './formats.ts';
+import { jobSchedule, timezone } from './job-schedules.ts';
+import { uploadWindowList } from './upload-windows.ts';
 
 /** One setting, in the shape convict takes. `kind` is ours: it also reads texts and names itself. */
 export interface Field<T> {
@@ -154,12 +155,26 @@ export const ROOT_SCHEMA = {
       '256MiB',
       'With this much written and not uploaded, uploading begins. It also begins when the write log is half full.',
     ),
+    windows: field(
+      uploadWindowList,
+      [],
+      'Times at which uploads are bound to a rate, or with `rate: null` put off where they can wait. Outside of them ' +
+        '`store.uploadRate` is all that counts. Flushes of `durability: "s3"`, a write log that is half full, `bucketdisk flush` and ' +
+        '`schedule.flush` are not put off. See [JOBS.md](JOBS.md).',
+    ),
   },
   schedule: {
-    flush: optional(
-      cron,
-      'When everything written is uploaded whatever its age, as a cron expression with seconds, such as `0 0 * * * *` for every hour.',
+    timezone: optional(
+      timezone,
+      'The time zone of every schedule that names none of its own, and of `upload.windows`. `null`: that of the system.',
     ),
+    flush: optional(
+      jobSchedule,
+      'When everything written is uploaded whatever its age, such as `0 0 * * * *` for every hour. See [JOBS.md](JOBS.md).',
+    ),
+    scan: optional(jobSchedule, 'When the volumes are looked through for damage. See [SCAN.md](SCAN.md).'),
+    report: optional(jobSchedule, 'When a summary is logged, and sent to `events.webhook`.'),
+    cacheTrim: optional(jobSchedule, 'When cached pages that serve nothing any more are given up.'),
   },
   nbd: {
     listen: field(

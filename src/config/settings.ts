@@ -62,11 +62,40 @@ export interface CacheSettings {
 export interface UploadSettings {
   readonly ageMs: number;
   readonly dirtyBytesMax: number;
+  /** Outside of them nothing but store.uploadRateBytes counts; of those that overlap the first counts. */
+  readonly windows: readonly UploadWindowSettings[];
 }
 
-/** Expressions for node-cron; null: never. */
+export interface UploadWindowSettings {
+  /** On which it begins: 0 is Sunday, 6 Saturday. */
+  readonly days: readonly number[];
+  /** Minutes since midnight, half-open. Where the end is not after the beginning it is on the next day. */
+  readonly fromMinute: number;
+  readonly toMinute: number;
+  /** Bytes a second; 0: closed, nothing is uploaded that can wait. */
+  readonly rateBytes: number;
+}
+
+/** When a job runs. */
+export interface JobScheduleSettings {
+  /** An expression of node-cron. */
+  readonly cron: string;
+  /** An IANA name; null: the system's. */
+  readonly timezone: string | null;
+  /** Where it is still running when its time comes: that time is left out, or it runs once more afterwards. */
+  readonly overlap: 'skip' | 'queue';
+  /** It begins up to so much later, at random. */
+  readonly jitterMs: number;
+}
+
+/** Null: only on demand. */
 export interface ScheduleSettings {
-  readonly flush: string | null;
+  /** Of upload windows: an IANA name; null: the system's. */
+  readonly timezone: string | null;
+  readonly flush: JobScheduleSettings | null;
+  readonly scan: JobScheduleSettings | null;
+  readonly report: JobScheduleSettings | null;
+  readonly cacheTrim: JobScheduleSettings | null;
 }
 
 export type TlsMode = 'off' | 'on' | 'required';

@@ -1,11 +1,13 @@
 /** From values as they are spelled to the typed `Settings`, with the checks that need more than one value. */
 import { resolve } from 'node:path';
 import { parseDuration, parseRate, parseSize } from '../lib/units.ts';
+import { parseJobSchedule, type SpelledJobSchedule } from './job-schedules.ts';
 import { parseListenAddress } from './listen-address.ts';
 import type { SpelledRoot } from './schema.ts';
-import type { Settings, StoreCredentials, StoreSettings } from './settings.ts';
+import type { ScheduleSettings, Settings, StoreCredentials, StoreSettings } from './settings.ts';
 import { formatStoreUrl, parseStoreUrl } from './store-url.ts';
 import { tlsSettings } from './tls-settings.ts';
+import { parseUploadWindow } from './upload-windows.ts';
 
 /** Reports what is wrong with the setting at `path`. */
 export type Report = (path: string, message: string) => void;
@@ -40,8 +42,12 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
       sizeBytes: cache.size === 0 ? 0 : parseSize(cache.size),
       logSizeBytes: parseSize(cache.logSize),
     },
-    upload: { ageMs: parseDuration(upload.age), dirtyBytesMax: parseSize(upload.dirty) },
-    schedule: { flush: schedule.flush },
+    upload: {
+      ageMs: parseDuration(upload.age),
+      dirtyBytesMax: parseSize(upload.dirty),
+      windows: upload.windows.map(parseUploadWindow),
+    },
+    schedule: scheduleSettings(schedule),
     nbd: {
       listen: nbd.listen.map(parseListenAddress),
       socket,
@@ -57,6 +63,17 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
     lease: { durationMs: parseDuration(lease.duration) },
     shutdown: { drainMs: parseDuration(shutdown.drain) },
     log: { level: log.level, format: log.format },
+  };
+}
+
+function scheduleSettings({ timezone, ...jobs }: SpelledRoot['schedule']): ScheduleSettings {
+  const of = (spelled: SpelledJobSchedule | null) => (spelled === null ? null : parseJobSchedule(spelled, timezone));
+  return {
+    timezone,
+    flush: of(jobs.flush),
+    scan: of(jobs.scan),
+    report: of(jobs.report),
+    cacheTrim: of(jobs.cacheTrim),
   };
 }
 

@@ -7,7 +7,7 @@ import type { Clock } from './clock.ts';
  */
 export class TokenBucket {
   readonly #clock: Clock;
-  readonly #unitsPerMs: number;
+  #unitsPerMs: number;
   readonly #burstMs: number;
   #debtFreeAtMs: number;
 
@@ -34,6 +34,14 @@ export class TokenBucket {
       this.charge(-units);
       throw error;
     }
+  }
+
+  /** Another rate for what is reserved from now on, and for what those who come later have to wait for. */
+  setRate(unitsPerSecond: number): void {
+    const unitsPerMs = unitsPerSecond / 1000;
+    const debtMs = this.#debtMs();
+    if (debtMs > 0) this.#debtFreeAtMs += debtMs * (this.#unitsPerMs / unitsPerMs - 1);
+    this.#unitsPerMs = unitsPerMs;
   }
 
   get inDebt(): boolean {

@@ -23,7 +23,7 @@ export const JOB_FAMILIES: readonly Family<Reading>[] = [
   {
     name: 'bucketdisk_job_runs_total',
     type: 'counter',
-    help: 'Runs of a scheduled job that have ended. result: ok or failed.',
+    help: 'Runs of a job that have ended, scheduled or on demand. result: ok or failed.',
     labels: ['job', 'result'],
     read: ({ jobs }) =>
       jobs.flatMap(({ name, succeeded, failed }) => [
@@ -32,9 +32,16 @@ export const JOB_FAMILIES: readonly Family<Reading>[] = [
       ]),
   },
   {
+    name: 'bucketdisk_job_skipped_total',
+    type: 'counter',
+    help: 'Times of a scheduled job that came while it was still running, and were left out.',
+    labels: ['job'],
+    read: ({ jobs }) => jobs.map(({ name, skipped }) => ({ labels: { job: name }, value: skipped })),
+  },
+  {
     name: 'bucketdisk_job_duration_seconds_total',
     type: 'counter',
-    help: 'Time that the runs of a scheduled job took.',
+    help: 'Time that the runs of a job took.',
     labels: ['job'],
     read: ({ jobs }) => jobs.map(({ name, durationSumMs }) => ({ labels: { job: name }, value: durationSumMs / 1000 })),
   },
@@ -53,6 +60,16 @@ export const JOB_FAMILIES: readonly Family<Reading>[] = [
     read: ({ jobs }) =>
       jobs.flatMap(({ name, succeededAt }) =>
         succeededAt === null ? [] : [{ labels: { job: name }, value: succeededAt.getTime() / 1000 }],
+      ),
+  },
+  {
+    name: 'bucketdisk_job_next_run_timestamp_seconds',
+    type: 'gauge',
+    help: 'When the job runs next, in seconds since 1970. Absent where it has no schedule.',
+    labels: ['job'],
+    read: ({ jobs }) =>
+      jobs.flatMap(({ name, nextAt }) =>
+        nextAt === null ? [] : [{ labels: { job: name }, value: nextAt.getTime() / 1000 }],
       ),
   },
 ];

@@ -5,7 +5,7 @@ import type { ConnectionStatus } from '../nbd/connection.ts';
 import type { NbdCounters } from '../nbd/server.ts';
 import type { StoreHealthSnapshot } from '../object/store-health.ts';
 import type { StoreMetricsSnapshot } from '../object/store-metrics.ts';
-import type { JobCounters } from '../schedule/schedule.ts';
+import type { JobCounters } from '../schedule/job.ts';
 
 export interface VolumeReading {
   readonly name: string;
@@ -38,6 +38,7 @@ export interface Reading {
   /** Null where there is none. */
   readonly fuse: FuseStatus | null;
   readonly store: { readonly metrics: StoreMetricsSnapshot; readonly health: StoreHealthSnapshot };
+  readonly uploadWindow: { readonly open: boolean; readonly rateBytes: number | null };
   readonly jobs: readonly JobCounters[];
   readonly now: Date;
 }

@@ -110,4 +110,18 @@ export const STORE_FAMILIES: readonly Family<Reading>[] = [
       return [{ value: since === null ? 0 : Math.max(0, now.getTime() - since.getTime()) / 1000 }];
     },
   },
+  {
+    name: 'bucketdisk_upload_window_open',
+    type: 'gauge',
+    help: '0 while upload.windows puts off what can wait, else 1.',
+    labels: [],
+    read: ({ uploadWindow }) => [{ value: Number(uploadWindow.open) }],
+  },
+  {
+    name: 'bucketdisk_upload_window_bytes_per_second',
+    type: 'gauge',
+    help: 'The bound that upload.windows sets at present. Absent where there is none.',
+    labels: [],
+    read: ({ uploadWindow: { rateBytes } }) => (rateBytes === null ? [] : [{ value: rateBytes }]),
+  },
 ];

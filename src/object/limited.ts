@@ -25,13 +25,33 @@ export interface StoreLimits {
 /** The limits of one store, which several buckets of it may share. */
 export class StoreThrottle {
   readonly places: Semaphore;
-  readonly upload: TokenBucket | null;
   readonly download: TokenBucket | null;
+  readonly #clock: Clock;
+  readonly #uploadRateBytes: number | null;
+  readonly #uploadBound: () => number | null;
+  #upload: TokenBucket | null = null;
 
-  constructor({ concurrency, uploadRateBytes, downloadRateBytes }: StoreLimits, clock: Clock) {
+  /** `uploadBound`: another bound on uploads, which may be another one each time; null: none. */
+  constructor(
+    { concurrency, uploadRateBytes, downloadRateBytes }: StoreLimits,
+    clock: Clock,
+    uploadBound: () => number | null = () => null,
+  ) {
     this.places = new Semaphore(concurrency);
-    this.upload = uploadRateBytes === null ? null : new TokenBucket(clock, uploadRateBytes);
     this.download = downloadRateBytes === null ? null : new TokenBucket(clock, downloadRateBytes);
+    this.#clock = clock;
+    this.#uploadRateBytes = uploadRateBytes;
+    this.#uploadBound = uploadBound;
+  }
+
+  /** Waits until so many bytes may be uploaded. */
+  async reserveUpload(bytes: number, signal: AbortSignal | undefined): Promise<void> {
+    const bounds = [this.#uploadRateBytes, this.#uploadBound()].filter((rate) => rate !== null);
+    if (bounds.length === 0) return;
+    const rate = Math.min(...bounds);
+    if (this.#upload === null) this.#upload = new TokenBucket(this.#clock, rate);
+    else this.#upload.setRate(rate);
+    await this.#upload.reserve(bytes, signal);
   }
 }
 
@@ -74,7 +94,7 @@ export class LimitedObjectStore implements ObjectStore {
   }
 
   async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
-    await this.#throttle.upload?.reserve(body.length, options.signal);
+    await this.#throttle.reserveUpload(body.length, options.signal);
     return this.#throttle.places.run(() => this.#inner.put(key, body, options), options.signal);
   }
 

@@ -15,6 +15,8 @@ const RETRY_PAUSE_MIN_MS = 500;
 const RETRY_PAUSE_MAX_MS = 30_000;
 /** So long the disk may fail to read a write before that counts as lost, and the others go on without it. */
 const UNREADABLE_PATIENCE_MS = 300_000;
+/** So often it is looked whether what is held back may go. */
+const HELD_BACK_LOOK_MS = 30_000;
 /** Uploading begins when the log is as full as this, whatever else is set. */
 const LOG_SHARE_MAX = 0.5;
 
@@ -31,6 +33,8 @@ export interface UploadTriggers {
   readonly ageMs: number;
   /** More than this is not left dirty. */
   readonly dirtyBytesMax: number;
+  /** While it is true neither age nor amount counts: only what somebody waits for is uploaded, and what a full log asks for. */
+  readonly holdsBack?: () => boolean;
 }
 
 export interface UploaderOptions {
@@ -202,10 +206,9 @@ export class Uploader {
     const { log, map } = store;
     const { first, end } = log.records;
     if (first === end) return first;
-    const due =
-      log.usedBytes > log.sizeBytes * LOG_SHARE_MAX ||
-      map.bytes >= triggers.dirtyBytesMax ||
-      clock.now() - log.records.appendedAtMs(first) >= triggers.ageMs;
+    const isRipe =
+      map.bytes >= triggers.dirtyBytesMax || clock.now() - log.records.appendedAtMs(first) >= triggers.ageMs;
+    const due = log.usedBytes > log.sizeBytes * LOG_SHARE_MAX || (isRipe && triggers.holdsBack?.() !== true);
     return due ? end : Math.max(first, Math.min(this.#requested, end));
   }
 
@@ -223,7 +226,9 @@ export class Uploader {
         return;
       }
       const ageMs = clock.now() - records.appendedAtMs(records.first);
-      await clock.sleep(Math.max(1, triggers.ageMs - ageMs), woken.signal).catch(() => {});
+      // What is old enough and yet not due is held back.
+      const leftMs = ageMs < triggers.ageMs ? triggers.ageMs - ageMs : HELD_BACK_LOOK_MS;
+      await clock.sleep(Math.max(1, leftMs), woken.signal).catch(() => {});
     } finally {
       this.#wake = null;
     }

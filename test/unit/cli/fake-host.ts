@@ -62,6 +62,9 @@ export class FakeHost implements Host {
       warmVolume: missing,
       exportCache: missing,
       dropCache: missing,
+      listJobs: missing,
+      jobHistory: missing,
+      runJob: missing,
     };
     return { ...none, ...this.#actions };
   }

@@ -68,6 +68,8 @@ const STATUS: ApplianceStatus = {
   tls: null,
   connections: [CLIENT],
   store: { description: 's3://bucket', health: 'ok', error: null, metrics: {} },
+  uploadWindow: { open: true, rateBytes: null, until: null },
+  jobs: [],
   recentEvents: [],
   volumes: [
     VOLUME,

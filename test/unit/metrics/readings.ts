@@ -114,7 +114,14 @@ export function reading(): Reading {
         lastError: null,
       },
     },
-    jobs: [{ name: 'flush', running: true, succeeded: 3, failed: 1, durationSumMs: 500, succeededAt: NOW }],
+    uploadWindow: { open: true, rateBytes: 204_800 },
+    jobs: [
+      {
+        ...{ name: 'flush', running: true, succeeded: 3, failed: 1, skipped: 2, durationSumMs: 500 },
+        succeededAt: NOW,
+        nextAt: new Date(NOW.getTime() + 60_000),
+      },
+    ],
     now: NOW,
   };
 }

@@ -144,4 +144,25 @@ describe('LimitedObjectStore', () => {
     await next;
     assert.equal(inner.attempts, 2);
   });
+
+  it('heeds a bound on uploads that changes, also for the debt there is', async () => {
+    const clock = new VirtualClock();
+    let bound: number | null = 1000;
+    const store = new LimitedObjectStore(
+      new ScriptedObjectStore(),
+      new StoreThrottle({ ...UNLIMITED, uploadRateBytes: 10_000 }, clock, () => bound),
+    );
+    const put = async (): Promise<number> => {
+      const startMs = clock.now();
+      await clock.run(store.put('key', Buffer.alloc(10_000)));
+      return clock.now() - startMs;
+    };
+    assert.equal(await put(), 0, 'the first one pays afterwards');
+    // Nine seconds of debt, after the one that was saved up.
+    assert.equal(await put(), 9000);
+    bound = null;
+    assert.equal(await put(), 1000, 'at the rate of the store');
+    bound = 50_000;
+    assert.equal(await put(), 1000, 'never faster than the store may');
+  });
 });
