@@ -172,7 +172,6 @@ export const ROOT_SCHEMA = {
       jobSchedule,
       'When everything written is uploaded whatever its age, such as `0 0 * * * *` for every hour. See [JOBS.md](JOBS.md).',
     ),
-    scan: optional(jobSchedule, 'When the volumes are looked through for damage. See [SCAN.md](SCAN.md).'),
     report: optional(jobSchedule, 'When a summary is logged, and sent to `events.webhook`.'),
     cacheTrim: optional(jobSchedule, 'When cached pages that serve nothing any more are given up.'),
   },

@@ -93,7 +93,6 @@ export interface ScheduleSettings {
   /** Of upload windows: an IANA name; null: the system's. */
   readonly timezone: string | null;
   readonly flush: JobScheduleSettings | null;
-  readonly scan: JobScheduleSettings | null;
   readonly report: JobScheduleSettings | null;
   readonly cacheTrim: JobScheduleSettings | null;
 }

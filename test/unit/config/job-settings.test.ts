@@ -29,8 +29,8 @@ describe('schedule', () => {
       file,
       `{ schedule: {
         timezone: 'Europe/Paris',
-        scan: { cron: '0 0 3 * * 0', timezone: 'UTC', overlap: 'queue', jitter: '30m' },
-        report: { cron: '0 0 8 * * *' },
+        report: { cron: '0 0 3 * * 0', timezone: 'UTC', overlap: 'queue', jitter: '30m' },
+        cacheTrim: { cron: '0 0 8 * * *' },
       } }`,
     );
     const { schedule } = load(['schedule.flush=0 */5 * * * *'], {}, [file]).settings;
@@ -38,9 +38,8 @@ describe('schedule', () => {
     assert.deepEqual(schedule, {
       timezone: 'Europe/Paris',
       flush: { ...plain, cron: '0 */5 * * * *' },
-      scan: { cron: '0 0 3 * * 0', timezone: 'UTC', overlap: 'queue', jitterMs: 1_800_000 },
-      report: { ...plain, cron: '0 0 8 * * *' },
-      cacheTrim: null,
+      report: { cron: '0 0 3 * * 0', timezone: 'UTC', overlap: 'queue', jitterMs: 1_800_000 },
+      cacheTrim: { ...plain, cron: '0 0 8 * * *' },
     });
   });
 
@@ -57,13 +56,13 @@ describe('schedule', () => {
   });
 
   it('says what is wrong', () => {
-    assert.match(problem('schedule.scan=often'), /^schedule\.scan: expected a cron expression .*, not "often"$/);
-    assert.match(problem('schedule.scan={ cron: "0 0 3 * * *", when: 1 }'), /not "when"/);
-    assert.match(problem('schedule.scan={ cron: "0 0 3 * * *", timezone: "Mars" }'), /time zone .* not "Mars"/);
-    assert.match(problem('schedule.scan={ cron: "0 0 3 * * *", overlap: "kill" }'), /"skip" or "queue"/);
-    assert.match(problem('schedule.scan={ cron: "0 0 3 * * *", jitter: 5 }'), /duration/);
-    assert.match(problem('schedule.scan={ cron: "0 0 3 * * *", jitter: "2d" }'), /at most 1d/);
-    assert.match(problem('schedule.scan={ cron: '), /cron expression/);
+    assert.match(problem('schedule.report=often'), /^schedule\.report: expected a cron expression .*, not "often"$/);
+    assert.match(problem('schedule.report={ cron: "0 0 3 * * *", when: 1 }'), /not "when"/);
+    assert.match(problem('schedule.report={ cron: "0 0 3 * * *", timezone: "Mars" }'), /time zone .* not "Mars"/);
+    assert.match(problem('schedule.report={ cron: "0 0 3 * * *", overlap: "kill" }'), /"skip" or "queue"/);
+    assert.match(problem('schedule.report={ cron: "0 0 3 * * *", jitter: 5 }'), /duration/);
+    assert.match(problem('schedule.report={ cron: "0 0 3 * * *", jitter: "2d" }'), /at most 1d/);
+    assert.match(problem('schedule.report={ cron: '), /cron expression/);
     assert.match(problem('schedule.timezone=Europe'), /time zone/);
   });
 });

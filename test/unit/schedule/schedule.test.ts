@@ -71,7 +71,7 @@ describe('a day', () => {
       ],
     });
     await clock.advance(25 * HOUR - 1);
-    assert.deepEqual(begun, ['scan 2026-10-25T00:30:00', 'report 2026-10-25T03:00:00']);
+    assert.deepEqual(begun, ['scan 2026-10-25T01:30:00', 'report 2026-10-25T03:00:00']);
   });
 });
 
@@ -85,7 +85,7 @@ describe('a job that is running when its time comes', () => {
         { name: 'scan', schedule: times('0 * * * * *', { overlap: 'queue' }), run: slow },
       ],
     });
-    await day.clock.advance(6 * MINUTE);
+    await day.clock.advance(6 * MINUTE - 1);
     const at = (name: string) => day.begun.filter((line) => line.startsWith(name)).map((line) => line.slice(-8));
     assert.deepEqual(at('flush'), ['00:01:00', '00:04:00']);
     assert.deepEqual(at('scan'), ['00:01:00', '00:03:30', '00:06:00']);
@@ -97,7 +97,7 @@ describe('a job that is running when its time comes', () => {
   test('is joined by whoever asks for it', async (t) => {
     const day = startDay(t, {
       from: '2026-03-02T00:00:00Z',
-      jobs: [{ name: 'scan', schedule: null, run: async () => (await day.clock.sleep(MINUTE), 'done') }],
+      jobs: [{ name: 'scan', schedule: null, run: () => day.clock.sleep(MINUTE).then(() => 'done') }],
     });
     const first = day.schedule.run('scan');
     assert.equal(day.schedule.run('scan').id, first.id);
@@ -207,19 +207,8 @@ describe('a clock that is wrong', () => {
   });
 });
 
-test('a time that never comes is told of, and nothing waits for it', async (t) => {
-  const day = startDay(t, {
-    from: '2026-03-02T00:00:00Z',
-    jobs: [{ name: 'scan', schedule: times('0 0 0 30 2 *') }],
-  });
-  await day.clock.advance(0);
-  assert.equal(day.log.messages('warn').length, 1);
-  assert.equal(day.schedule.status()[0]?.nextRunAt, null);
-  assert.equal(day.clock.time.pending, 0);
-});
-
 test('an expression or a zone that is none is refused', (t) => {
-  for (const bad of [times('often'), times('0 0 0 * * *', { timezone: 'Europe/Atlantis' })]) {
+  for (const bad of [times('often'), times('0 0 0 30 2 *'), times('0 0 0 * * *', { timezone: 'Europe/Atlantis' })]) {
     const jobs = [{ name: 'scan' as const, schedule: bad }];
     assert.throws(() => startDay(t, { from: '2026-03-02T00:00:00Z', jobs }), { code: 'INVALID' });
   }
