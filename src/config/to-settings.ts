@@ -71,7 +71,7 @@ function scheduleSettings({ timezone, ...jobs }: SpelledRoot['schedule']): Sched
   return {
     timezone,
     flush: of(jobs.flush),
-   
+
     report: of(jobs.report),
     cacheTrim: of(jobs.cacheTrim),
   };
