@@ -15,7 +15,7 @@ import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
 import type { Reading } from './metrics/sources.ts';
-import { MountService } from './mount-service.ts';
+import { forTheMount, MountService } from './mount-service.ts';
 import { accessOf } from './nbd/access.ts';
 import type { ClientIdentity, NbdExport } from './nbd/exports.ts';
 import { NbdServer } from './nbd/server.ts';
@@ -141,17 +141,18 @@ export class Appliance {
     hurry: AbortSignal,
     mounts: NonNullable<ServeOptions['mounts']> = [],
   ): Promise<void> {
-    const { settings } = this.#parts;
+    const { settings, log } = this.#parts;
     this.#events.start();
+    const unlessTaken = mounts.length === 0 ? (listening: Promise<unknown>) => listening : forTheMount(log);
     try {
       await this.#control.listen();
-      await this.#admin.start();
+      await unlessTaken(this.#admin.start());
       await this.#tls?.start();
       await this.#mounts.reclaim();
       await this.#openAll(takeOver, signal);
       const { listen, socket, tls } = settings.nbd;
-      for (const target of listen) await this.#nbd.listen({ ...target, tls: handshakeTls(tls.mode) });
-      if (socket !== null) await this.#nbd.listen({ path: socket, tls: handshakeTls(tls.socketMode) });
+      for (const target of listen) await unlessTaken(this.#nbd.listen({ ...target, tls: handshakeTls(tls.mode) }));
+      if (socket !== null) await unlessTaken(this.#nbd.listen({ path: socket, tls: handshakeTls(tls.socketMode) }));
       if (settings.fuse.dir !== null) await this.#fuse.mount(settings.fuse.dir, signal);
       for (const { name, dir, fs } of mounts) await this.#mounts.mount(name, dir, { fs }, signal);
     } catch (error) {
@@ -257,6 +258,7 @@ export class Appliance {
       phase: this.#phase,
       volumes: this.#slots.map((slot) => this.#volumeStatus(slot, 0)),
       fuseMounted: fuse.dir === null ? null : (this.#fuse?.status()?.mounted ?? false),
+      lostMounts: this.#mounts.lost(),
     });
     return { healthy: problems.length === 0, problems };
   }

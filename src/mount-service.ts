@@ -6,8 +6,9 @@ import { MountRecords } from './host/mount-records.ts';
 import { type Host, reclaimMounts, VolumeMount } from './host/volume-mount.ts';
 import type { Clock } from './lib/clock.ts';
 import { withDeadline } from './lib/deadline.ts';
-import { StorageError } from './lib/errors.ts';
+import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import type { Log } from './lib/log.ts';
+import { readMountTable, topMountAt } from './lib/mount-table.ts';
 import { runProgram } from './lib/run-program.ts';
 import { bootId } from './lib/state-dir.ts';
 import type { BlockDevice } from './volume/block-device.ts';
@@ -100,6 +101,13 @@ export class MountService {
     return [...this.#mounts.values()].map(outcomeOf);
   }
 
+  /** What somebody else has unmounted, or mounted over. */
+  lost(): MountOutcome[] {
+    if (this.#mounts.size === 0) return [];
+    const table = readMountTable();
+    return this.status().filter(({ dir, device }) => topMountAt(table, dir)?.source !== device);
+  }
+
   /** Takes everything down; what is still in use when `until` aborts, lazily. False where it came to that. */
   close(until: AbortSignal): Promise<boolean> {
     this.#closing = true;
@@ -123,6 +131,19 @@ export class MountService {
     this.#turn = done.catch(() => {});
     return done;
   }
+}
+
+/**
+ * Who asked for a filesystem gets it also beside an appliance that has taken the addresses which both have by default: HELD is
+ * told of, and gone on without.
+ */
+export function forTheMount(log: Log): (listening: Promise<unknown>) => Promise<void> {
+  return async (listening) => {
+    await listening.catch((error: unknown) => {
+      if (!isStorageError(error, 'HELD')) throw error;
+      log.warn(`${describeError(error)}: going on without it, for the sake of the mount`, { event: 'address-taken' });
+    });
+  };
 }
 
 function outcomeOf({ record }: VolumeMount): MountOutcome {

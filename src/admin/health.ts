@@ -14,16 +14,21 @@ export interface HealthFacts {
   readonly volumes: readonly VolumeHealth[];
   /** Whether fuse.dir is mounted; null where there is none. */
   readonly fuseMounted: boolean | null;
+  /** Filesystems that were mounted and are not seen where they were. */
+  readonly lostMounts: readonly { readonly name: string; readonly dir: string }[];
 }
 
 /** What is not as it should be, a line each; none where the appliance is ready. Whether the bucket answers is no part of it. */
-export function healthProblems({ phase, volumes, fuseMounted }: HealthFacts): string[] {
+export function healthProblems({ phase, volumes, fuseMounted, lostMounts }: HealthFacts): string[] {
   const problems = volumes
     .filter(({ state }) => state !== 'serving')
     .map(({ name, state, error }) => `volume ${name} is ${state}${error === null ? '' : `: ${error.message}`}`);
   if (phase !== 'running') problems.unshift(`the appliance is ${phase}`);
-  // Before that it is not mounted yet, and afterwards it is not to be.
-  else if (fuseMounted === false) problems.push('fuse.dir is not mounted');
+  else {
+    // Before that they are not mounted yet, and afterwards they are not to be.
+    if (fuseMounted === false) problems.push('fuse.dir is not mounted');
+    for (const { name, dir } of lostMounts) problems.push(`volume ${name} is no longer mounted on ${dir}`);
+  }
   return problems;
 }
 

@@ -1,5 +1,6 @@
 /** Mounting a filesystem on a directory, and taking it away whatever holds on to it. */
 import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import { StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -27,11 +28,7 @@ export interface MountRequest {
 export async function mountFilesystem({ device, dir, type, readOnly, signal }: MountRequest): Promise<void> {
   const taken = topMountAt(readMountTable(), dir);
   if (taken?.source === device) throw new StorageError('HELD', `${device} is mounted on ${dir} already`);
-  try {
-    await mkdir(dir, { recursive: true });
-  } catch (cause) {
-    throw new StorageError('INVALID', `cannot make the directory ${dir}: ${systemReason(cause)}`, { cause });
-  }
+  await ensureDirectory(dir);
   await runStep({
     what: `mount ${device} on ${dir}`,
     program: 'mount',
@@ -47,6 +44,17 @@ export async function mountFilesystem({ device, dir, type, readOnly, signal }: M
     timeoutMs: MOUNT_TIMEOUT_MS,
     advice: 'mounting needs root, or in a container the capability SYS_ADMIN',
   });
+}
+
+/** One that we make is nobody's while nothing is mounted on it: what were written there then would be hidden later. */
+async function ensureDirectory(dir: string): Promise<void> {
+  try {
+    await mkdir(dirname(dir), { recursive: true });
+    await mkdir(dir, { mode: 0 });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return;
+    throw new StorageError('INVALID', `cannot make the directory ${dir}: ${systemReason(cause)}`, { cause });
+  }
 }
 
 /**

@@ -37,6 +37,21 @@ export function loopFile(device: string): string | null {
   }
 }
 
+/**
+ * Which attachment the device carries: the kernel gives each one of this boot a number of its own, from Linux 5.15 on. Null where
+ * there is none. Unlike the path of the file it does not change with who asks: once the mount that the file was on is gone, as with
+ * the container it was made in, the kernel shows no more than the end of the path.
+ */
+export function loopSequence(device: string): string | null {
+  const name = LOOP_PATH.exec(device)?.[1];
+  if (name === undefined || loopFile(device) === null) return null;
+  try {
+    return readFileSync(`/sys/block/${name}/diskseq`, 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
+
 /** Detaches, and waits until the kernel has let go. A device that is still in use is detached by the kernel once it is not: HELD. */
 export async function detachLoop(device: string, clock: Clock): Promise<void> {
   const name = LOOP_PATH.exec(device)?.[1];

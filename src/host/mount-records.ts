@@ -12,6 +12,8 @@ export interface MountRecord {
   readonly file: string;
   /** The block device; null while there is none. */
   readonly device: string | null;
+  /** The kernel's number of the attachment; null where it gives none. */
+  readonly sequence: string | null;
   /** The boot it was put in place on: nothing of it outlives that. */
   readonly boot: string;
 }
@@ -77,7 +79,7 @@ export class MountRecords {
 
 function isRecord(value: unknown): value is MountRecord {
   if (typeof value !== 'object' || value === null) return false;
-  const { volume, dir, file, device, boot } = value as Partial<Record<keyof MountRecord, unknown>>;
+  const { volume, dir, file, device, sequence, boot } = value as Partial<Record<keyof MountRecord, unknown>>;
   const texts = [volume, dir, file, boot].every((text) => typeof text === 'string');
-  return texts && (device === null || typeof device === 'string');
+  return texts && [device, sequence].every((text) => text === null || typeof text === 'string');
 }

@@ -4,7 +4,7 @@ import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type FilesystemType, filesystemOn, makeFilesystem } from './filesystem.ts';
 import { mountFilesystem, unmountFilesystem } from './filesystem-mount.ts';
-import { attachLoop, detachLoop, loopFile } from './loop-device.ts';
+import { attachLoop, detachLoop, loopFile, loopSequence } from './loop-device.ts';
 import type { MountRecord, MountRecords } from './mount-records.ts';
 
 export interface Host {
@@ -45,12 +45,12 @@ export class VolumeMount {
   static async up(options: VolumeMountOptions, host: Host): Promise<VolumeMount> {
     const { volume, file, dir, readOnly, signal } = options;
     const { records, boot } = host;
-    const planned: MountRecord = { volume, dir, file, device: null, boot };
+    const planned: MountRecord = { volume, dir, file, device: null, sequence: null, boot };
     records.write(planned);
     let device: string | null = null;
     try {
       device = await attachLoop(file, signal === undefined ? { readOnly } : { readOnly, signal });
-      const record = { ...planned, device };
+      const record = { ...planned, device, sequence: loopSequence(device) };
       records.write(record);
       const type = await ensureFilesystem(device, options, host);
       await mountFilesystem({ device, dir, type, readOnly, ...(signal === undefined ? {} : { signal }) });
@@ -81,7 +81,7 @@ export async function reclaimMounts(host: Host): Promise<MountRecord[]> {
   const reclaimed: MountRecord[] = [];
   for (const record of host.records.list()) {
     const { volume, dir, device } = record;
-    const stale = record.boot === host.boot && device !== null && loopFile(device) === record.file;
+    const stale = record.boot === host.boot && device !== null && isStillAttached({ ...record, device });
     if (stale) {
       host.log.warn('a mount that a process has left is taken away', { volume, dir, device, event: 'mount-stale' });
       // Nothing more can be written to it: there is nothing to wait for.
@@ -116,15 +116,21 @@ async function ensureFilesystem(device: string, options: VolumeMountOptions, hos
   return make;
 }
 
+/** Whether the device carries what the record says, and not what somebody has attached since. */
+function isStillAttached({ device, sequence, file }: MountRecord & { readonly device: string }): boolean {
+  return sequence === null ? loopFile(device) === file : loopSequence(device) === sequence;
+}
+
 /** Whatever became of one step, the next one is tried. */
 async function giveBack(
-  { volume, dir, device, file }: MountRecord & { readonly device: string },
+  record: MountRecord & { readonly device: string },
   { clock, log }: Host,
   until: AbortSignal,
   lazy = true,
 ): Promise<boolean> {
+  const { volume, dir, device } = record;
   let clean = await unmountFilesystem(device, dir, { clock, log, until, lazy });
-  if (loopFile(device) === file) {
+  if (isStillAttached(record)) {
     await detachLoop(device, clock).catch((error: unknown) => {
       clean = false;
       log.warn('the device is not detached', { volume, device, error: describeError(error) });

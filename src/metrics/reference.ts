@@ -42,7 +42,7 @@ Where \`admin.listen\` is set, an HTTP server answers there. The configuration t
 |---|---|
 | \`/metrics\` | the metrics below, in Prometheus's text format, from memory |
 | \`/healthz\` | 200 while the process answers, whatever the bucket does |
-| \`/readyz\` | 200 while every configured volume is served, and \`fuse.dir\` is mounted where it is set; else 503, and a line for each that is not |
+| \`/readyz\` | 200 while every configured volume is served, and \`fuse.dir\` and what \`mount\` has mounted are where they were put; else 503, and a line for each that is not |
 
 \`bucketdisk health\` tells the same as \`/readyz\` over the control socket, and ends with 0 or 1.
 

@@ -144,7 +144,7 @@ describe('a volume that is mounted', { timeout: TIMEOUT_MS }, () => {
     await busy.exited;
 
     // Somebody else's record and one of an earlier boot: nothing of that is touched.
-    host.records.write({ ...record, volume: 'other', device: '/dev/loop0', file: '/somewhere/else' });
+    host.records.write({ ...record, volume: 'other', sequence: '0', file: '/somewhere/else' });
     host.records.write({ ...record, volume: 'earlier', boot: 'an earlier boot' });
     const reclaimed = await reclaimMounts(host);
     assert.deepEqual(reclaimed, [record]);

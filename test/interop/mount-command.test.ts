@@ -1,6 +1,8 @@
 /** `bucketdisk mount` and `unmount`, as processes: beside a running appliance, as one, and over a crash. */
 import assert from 'node:assert/strict';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -66,6 +68,14 @@ describe('mount', { timeout: TIMEOUT_MS }, () => {
 
     assert.equal((await command(appliance, 'mount', 'disk', dir)).code, 0);
     assert.equal(await readFile(join(dir, 'file'), 'utf8'), 'kept');
+    assert.equal((await command(appliance, 'health')).code, 0);
+    // Somebody else takes it away: the appliance is not what it was told to be.
+    await runCommand('umount', [dir]);
+    const unhealthy = await command(appliance, 'health');
+    assert.equal(unhealthy.code, 1);
+    assert.equal(unhealthy.stdout, `volume disk is no longer mounted on ${dir}\n`);
+    assert.equal((await stat(dir)).mode & 0o777, 0, 'nobody writes to what lies below the mount');
+    await runCommand('mount', ['-t', 'ext4', device ?? '', dir]);
     // A stop takes it down in order: unmounted, detached, the files gone, then uploaded.
     const stopped = await appliance.stop();
     assert.ok(stopped.code === 0 || stopped.code === 13, stopped.stderr);
@@ -73,8 +83,12 @@ describe('mount', { timeout: TIMEOUT_MS }, () => {
     assert.doesNotMatch((await runCommand(toolPath('losetup'), ['-a'])).stdout, new RegExp(appliance.dir));
   });
 
-  it('is an appliance where none runs, and comes back after a crash', async (t) => {
+  it('is an appliance where none runs, also where its addresses are taken, and comes back after a crash', async (t) => {
     if (!require(t)) return;
+    const taken = createServer().listen(0, '127.0.0.1');
+    onEnd(t, () => void taken.close());
+    await once(taken, 'listening');
+    const address = `127.0.0.1:${(taken.address() as AddressInfo).port}`;
     const first = await startFuseAppliance(t, { volumes: VOLUMES, config: { fuse: { dir: null } } });
     const { appliance } = first;
     assert.equal((await appliance.stop()).code, 0);
@@ -84,12 +98,14 @@ describe('mount', { timeout: TIMEOUT_MS }, () => {
       await runCommand('umount', ['-l', join(appliance.dir, 'cache', 'disks')], { okCodes: null });
     });
     const start = async () => {
-      const args = [MAIN, 'mount', '--config', appliance.configFile, 'disk', dir, '--fs', 'ext4'];
+      const settings = [`admin.listen=${address}`, `nbd.listen=${address}`].flatMap((setting) => ['--set', setting]);
+      const args = [MAIN, 'mount', '--config', appliance.configFile, ...settings, 'disk', dir, '--fs', 'ext4'];
       const process_ = startProcess(t, process.execPath, args, { cwd: appliance.dir });
       await process_.until('it is ready', () => /"event":"ready"/.test(process_.stderr) || undefined);
       return process_;
     };
     const killed = await start();
+    assert.equal(killed.stderr.match(/"event":"address-taken"/g)?.length, 2, killed.stderr);
     await writeFile(join(dir, 'file'), 'synced', { flush: true });
     await runCommand('sync', ['-f', dir]);
     await killed.stop('SIGKILL');

@@ -7,6 +7,7 @@ const fine: HealthFacts = {
   phase: 'running',
   volumes: [{ name: 'media', state: 'serving', error: null }],
   fuseMounted: null,
+  lostMounts: [],
 };
 
 describe('an appliance', () => {
@@ -29,6 +30,12 @@ describe('an appliance', () => {
 
   test('is not once its directory has been unmounted', () => {
     assert.deepEqual(healthProblems({ ...fine, fuseMounted: false }), ['fuse.dir is not mounted']);
+  });
+
+  test('is not once somebody has unmounted a filesystem of its', () => {
+    const lostMounts = [{ name: 'media', dir: '/srv/media' }];
+    assert.deepEqual(healthProblems({ ...fine, lostMounts }), ['volume media is no longer mounted on /srv/media']);
+    assert.deepEqual(healthProblems({ ...fine, phase: 'stopping', lostMounts }), ['the appliance is stopping']);
   });
 
   for (const phase of ['starting', 'stopping'] as const) {
