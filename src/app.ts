@@ -25,7 +25,6 @@ import type {
   ServeOptions,
   UnmountOptions,
   VolumeDescription,
-  VolumeStatus,
   WarmOptions,
   WarmOutcome,
 } from './cli/actions.ts';
@@ -33,6 +32,8 @@ import { EXIT_DIRTY, EXIT_OK } from './cli/exit-code.ts';
 import { packageVersion } from './cli/package-version.ts';
 import { configuredVolume } from './config/configured-volume.ts';
 import type { VolumeSettings } from './config/settings.ts';
+import { examine } from './doctor-service.ts';
+import { hasty, lookAtVolume } from './idle-volumes.ts';
 import { SystemClock } from './lib/clock.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
@@ -42,7 +43,7 @@ import { CacheHome } from './volume/cache-home.ts';
 import type { Claimant } from './volume/claim.ts';
 import { eraseVolume } from './volume/erase-volume.ts';
 import { type OpenOptions, openVolume } from './volume/open-volume.ts';
-import { describeVolume, idleVolumeStatus, missingVolumeStatus } from './volume-status.ts';
+import { describeVolume } from './volume-status.ts';
 
 /** Loaded by one request, so that progress can be told in between. */
 const WARM_PIECE_BYTES = 64 * 1024 * 1024;
@@ -60,6 +61,7 @@ export function createActions(): Actions {
     ...{ serve, createVolume, status, health, resizeVolume, eraseVolume: eraseConfiguredVolume },
     ...{ mountVolume, unmountVolume, flushVolume, warmVolume, exportCache, dropCache },
     ...{ listJobs, jobHistory, runJob },
+    examine,
   };
 }
 
@@ -148,7 +150,7 @@ async function resizeVolume(
   context: CommandContext,
   name: string,
   sizeBytes: number,
-  { force }: ResizeOptions,
+  { force, onProgress }: ResizeOptions,
 ): Promise<ResizeOutcome> {
   if (await isServed(context, name)) {
     return (await ask(context, 'POST', '/v1/resize', { name, sizeBytes, force })) as ResizeOutcome;
@@ -160,7 +162,13 @@ async function resizeVolume(
     });
     const opened = await openVolume(options, environment, openOptions(context));
     try {
-      return { name, ...(await opened.resize(sizeBytes, { force })) };
+      return {
+        name,
+        ...(await opened.resize(sizeBytes, {
+          force,
+          onDeleted: (done) => onProgress({ unit: 'blocks deleted', done, total: null }),
+        })),
+      };
     } finally {
       await opened.close(context.signal);
     }
@@ -371,13 +379,11 @@ async function isServed(context: CommandContext, name: string): Promise<boolean>
 /** What the buckets say while no appliance runs. Somebody waits for the answer, so that one that is down is soon told of. */
 async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
   const { settings, log, signal } = context;
-  const { store } = settings;
-  const retryDeadlineMs = Math.min(store.retryDeadlineMs, STATUS_DEADLINE_MS);
-  const requestTimeoutMs = Math.min(store.requestTimeoutMs, STATUS_DEADLINE_MS);
-  const hasty = { ...settings, store: { ...store, retryDeadlineMs, requestTimeoutMs } };
-  const stores = new Stores({ settings: hasty, clock, log });
+  const stores = new Stores({ settings: hasty(settings, STATUS_DEADLINE_MS), clock, log });
   try {
-    const volumes = await Promise.all(Object.values(settings.volumes).map((volume) => lookAt(volume, stores, signal)));
+    const volumes = await Promise.all(
+      Object.values(settings.volumes).map((volume) => lookAtVolume(volume, stores, signal)),
+    );
     return {
       running: false,
       version: packageVersion(),
@@ -396,15 +402,5 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
     };
   } finally {
     await stores.close();
-  }
-}
-
-async function lookAt(volume: VolumeSettings, stores: Stores, signal: AbortSignal): Promise<VolumeStatus> {
-  try {
-    const { options, environment } = await stores.environment(volume, claimantOf(randomUUID()), { cached: false });
-    return await idleVolumeStatus(volume, options, environment.store, signal);
-  } catch (error) {
-    if (!isStorageError(error)) throw error;
-    return missingVolumeStatus(volume, stores.locate(volume).url, 'failed', error);
   }
 }

@@ -75,6 +75,11 @@ export class Stores {
     return { ...location, url: `${location.storeUrl}/${location.keyPrefix}` };
   }
 
+  /** The bucket of a url without a prefix, past the limits: for a few small requests. */
+  async controlStore(storeUrl: string): Promise<ObjectStore> {
+    return (await this.#stack(storeUrl)).control;
+  }
+
   /**
    * What opening the volume takes: its options, and the bucket it is in. `cached`: with a cache, where one is configured; the
    * caller must hold the directory of the caches.

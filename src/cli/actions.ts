@@ -3,6 +3,7 @@
  * are printed as they stand, so that a name or a meaning here changes only with a note in the CHANGELOG.
  */
 import type { Settings } from '../config/settings.ts';
+import type { Finding } from '../doctor/finding.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
 /** Where a verb prints: stdout or stderr. */
@@ -57,7 +58,7 @@ export interface CreateOptions {
   readonly force: boolean;
 }
 
-export interface ResizeOptions {
+export interface ResizeOptions extends ProgressOptions {
   /** Allow the volume to become smaller, which deletes what lies beyond the new end. */
   readonly force: boolean;
 }
@@ -125,6 +126,8 @@ export interface Actions {
   runJob(context: CommandContext, name: string): Promise<JobRunOutcome>;
   /** Writes what is in the volume's cache and not in its bucket to a file that must not exist, and its map beside it. */
   exportCache(context: CommandContext, name: string, path: string): Promise<ExportOutcome>;
+  /** Looks at everything that has to be right, and changes nothing. Objects and files it makes to try things are removed again. */
+  examine(options: DoctorOptions): Promise<DoctorReport>;
   /** Deletes the volume's cache. INVALID where it has writes that are in no bucket, without `force`. */
   dropCache(context: CommandContext, name: string, options: { readonly force: boolean }): Promise<DropOutcome>;
 }
@@ -168,6 +171,29 @@ export interface JobStatus {
   readonly succeeded: number;
   readonly failed: number;
   readonly skipped: number;
+}
+
+/** What the doctor is given: also a configuration that cannot be used, so that the rest can still be looked at. */
+export interface DoctorOptions {
+  /** Null where the configuration cannot be used. */
+  readonly settings: Settings | null;
+  /** What is wrong with it, a line each. */
+  readonly problems: readonly string[];
+  /** The configuration files that were read. */
+  readonly files: readonly string[];
+  readonly volumeNames: readonly string[];
+  /** Where `store.accessKeyId` was set. */
+  readonly credentialsFrom: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+  /** Called with each finding as soon as there is one. */
+  readonly onFinding: (finding: Finding) => void;
+}
+
+export interface DoctorReport {
+  /** No check has failed. */
+  readonly ok: boolean;
+  readonly findings: readonly Finding[];
 }
 
 export interface HealthReport {

@@ -61,9 +61,19 @@ export async function withContext(
   mode: { readonly quiet?: boolean; readonly patient?: boolean },
   action: (context: CommandContext, interrupt: Interrupt) => Promise<number>,
 ): Promise<void> {
+  await withSettings(frame, command, readSettings(frame.host, globalOptions(command)), mode, action);
+}
+
+/** The same with settings that have been read already. */
+export async function withSettings(
+  frame: Frame,
+  command: Command,
+  { settings, secrets }: Pick<LoadedSettings, 'settings' | 'secrets'>,
+  mode: { readonly quiet?: boolean; readonly patient?: boolean },
+  action: (context: CommandContext, interrupt: Interrupt) => Promise<number>,
+): Promise<void> {
   const { host } = frame;
   const options = globalOptions(command);
-  const { settings, secrets } = readSettings(host, options);
   const quiet = mode.quiet === true && options.logLevel === undefined && settings.log.level === 'info';
   const level = quiet ? 'warn' : settings.log.level;
   const log = createLogger({ level, format: settings.log.format, stream: host.stderr, secrets });

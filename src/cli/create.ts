@@ -5,6 +5,7 @@ import { approximateSize, formatSize } from '../lib/units.ts';
 import type { VolumeDescription } from './actions.ts';
 import { answer, type Frame } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
+import { withProgress } from './progress.ts';
 
 export function addCreate(program: Command, frame: Frame): void {
   program
@@ -27,7 +28,9 @@ ${EXIT_CODES_HELP}`,
         command,
         async (context) => {
           configuredVolume(context.settings, name);
-          return (await frame.host.loadActions()).createVolume(context, name, { force });
+          const actions = await frame.host.loadActions();
+          // Nothing to count: it waits for the bucket, or for another appliance's lease to lapse.
+          return withProgress(context.stderr, `creating ${name}`, () => actions.createVolume(context, name, { force }));
         },
         (volume) => `created ${volume.name}: ${describeVolume(volume)}\n  at ${volume.url}\n`,
       ),

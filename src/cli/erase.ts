@@ -7,7 +7,7 @@ import type { CommandContext } from './actions.ts';
 import { answer, type Frame } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
 import type { Host } from './host.ts';
-import { ProgressPrinter } from './progress.ts';
+import { withProgress } from './progress.ts';
 
 export function addErase(program: Command, frame: Frame): void {
   program
@@ -33,13 +33,10 @@ ${EXIT_CODES_HELP}`,
         async (context) => {
           configuredVolume(context.settings, name);
           await confirm(frame.host, context, name, options.yes);
-          const progress = new ProgressPrinter(context.stderr, `erasing ${name}`);
-          try {
-            const actions = await frame.host.loadActions();
-            return await actions.eraseVolume(context, name, { onProgress: (state) => progress.show(state) });
-          } finally {
-            progress.end();
-          }
+          const actions = await frame.host.loadActions();
+          return withProgress(context.stderr, `erasing ${name}`, (progress) =>
+            actions.eraseVolume(context, name, progress),
+          );
         },
         ({ deletedObjects, url }) => `erased ${name}: ${deletedObjects} objects deleted at ${url}\n`,
       ),

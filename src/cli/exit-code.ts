@@ -9,6 +9,8 @@ export const EXIT_USAGE = 2;
 export const EXIT_DAMAGE = 3;
 /** Stopped with writes that are safe in the cache and not in the bucket yet. */
 export const EXIT_DIRTY = 13;
+/** A check of the doctor failed. */
+export const EXIT_DOCTOR = 14;
 export const EXIT_INTERRUPTED = 130;
 
 const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {

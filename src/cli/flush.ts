@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { configuredVolume } from '../config/configured-volume.ts';
 import { answer, type Frame } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
-import { ProgressPrinter } from './progress.ts';
+import { withProgress } from './progress.ts';
 
 export function addFlush(program: Command, frame: Frame): void {
   program
@@ -27,13 +27,10 @@ ${EXIT_CODES_HELP}`,
         command,
         async (context) => {
           configuredVolume(context.settings, name);
-          const progress = new ProgressPrinter(context.stderr, `uploading ${name}`);
-          try {
-            const actions = await frame.host.loadActions();
-            return await actions.flushVolume(context, name, { onProgress: (state) => progress.show(state) });
-          } finally {
-            progress.end();
-          }
+          const actions = await frame.host.loadActions();
+          return withProgress(context.stderr, `uploading ${name}`, (progress) =>
+            actions.flushVolume(context, name, progress),
+          );
         },
         () => `${name}: everything that was written is in the bucket\n`,
       ),

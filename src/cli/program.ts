@@ -2,8 +2,10 @@
 import { Command } from 'commander';
 import { addCache } from './cache.ts';
 import { collect, type Frame } from './command-frame.ts';
+import { addCompletion } from './completion.ts';
 import { addConfig } from './config.ts';
 import { addCreate } from './create.ts';
+import { addDoctor } from './doctor.ts';
 import { addErase } from './erase.ts';
 import { addFlush } from './flush.ts';
 import { addHealth } from './health.ts';
@@ -52,6 +54,7 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addCreate(program, frame);
   addStatus(program, frame);
   addHealth(program, frame);
+  addDoctor(program, frame);
   addMount(program, frame);
   addUnmount(program, frame);
   addFlush(program, frame);
@@ -61,6 +64,7 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addCache(program, frame);
   addJob(program, frame);
   addConfig(program, frame);
+  addCompletion(program, frame);
   addVersion(program, frame);
   return program;
 }

@@ -1,38 +1,58 @@
-/** Tells how far something long has come: a bar on a terminal, elsewhere a line every 10 s. */
-import type { Output, Progress } from './actions.ts';
+/** Tells how far something long has come: a bar with the rate and the time left on a terminal, elsewhere a line every 10 s. */
+import { approximateDuration, approximateSize } from '../lib/units.ts';
+import type { Output, Progress, ProgressOptions } from './actions.ts';
 
 const BAR_WIDTH = 30;
 const REDRAW_MS = 100;
 const LINE_EVERY_MS = 10_000;
+/** What takes a step all the time still shows that time passes. */
+const TICK_MS = 1000;
+/** The rate is that of the newest while; a mean since the beginning would be wrong for long after a change. */
+const RATE_WINDOW_MS = 10_000;
+const RATE_AFTER_MS = 1000;
+/** What is said to be left is a guess, and beyond this not worth making. */
+const LEFT_MS_MAX = 100 * 86_400_000;
+
+interface Sample {
+  readonly atMs: number;
+  readonly done: number;
+}
 
 export class ProgressPrinter {
   readonly #output: Output;
   readonly #label: string;
   readonly #now: () => number;
+  readonly #startedAt: number;
   #printedAt: number;
   #drawn = false;
+  #newest: Progress | null = null;
+  /** Of the last while, the oldest first. */
+  #samples: Sample[] = [];
 
   /** `now`: milliseconds that only grow. */
   constructor(output: Output, label: string, now: () => number = () => performance.now()) {
     this.#output = output;
     this.#label = label;
     this.#now = now;
+    this.#startedAt = now();
     // A bar is there at once; a line only about what takes long.
-    this.#printedAt = output.isTTY === true ? Number.NEGATIVE_INFINITY : now();
+    this.#printedAt = output.isTTY === true ? Number.NEGATIVE_INFINITY : this.#startedAt;
   }
 
   /** Cheap enough to be called for every step. */
   show(progress: Progress): void {
-    const terminal = this.#output.isTTY === true;
     const now = this.#now();
-    if (now - this.#printedAt < (terminal ? REDRAW_MS : LINE_EVERY_MS)) return;
-    this.#printedAt = now;
-    if (!terminal) {
-      this.#output.write(`${this.#label}: ${describe(progress)}\n`);
-      return;
-    }
-    this.#drawn = true;
-    this.#output.write(`\r\x1b[K${this.#label} ${bar(progress)}${describe(progress)}`);
+    this.#newest = progress;
+    const last = this.#samples.at(-1);
+    if (last !== undefined && progress.done < last.done) this.#samples = [];
+    if (last === undefined || now - last.atMs >= REDRAW_MS) this.#samples.push({ atMs: now, done: progress.done });
+    while ((this.#samples[1]?.atMs ?? now) < now - RATE_WINDOW_MS) this.#samples.shift();
+    this.#print(now);
+  }
+
+  /** To be called from time to time while nothing new is known, so that time is seen to pass. */
+  tick(): void {
+    this.#print(this.#now());
   }
 
   /** Takes the bar away again. */
@@ -40,10 +60,64 @@ export class ProgressPrinter {
     if (this.#drawn) this.#output.write('\r\x1b[K');
     this.#drawn = false;
   }
+
+  #print(now: number): void {
+    const terminal = this.#output.isTTY === true;
+    if (now - this.#printedAt < (terminal ? REDRAW_MS : LINE_EVERY_MS)) return;
+    this.#printedAt = now;
+    const text =
+      this.#newest === null
+        ? `${approximateDuration(now - this.#startedAt)} so far`
+        : this.#describe(this.#newest, now);
+    if (!terminal) {
+      this.#output.write(`${this.#label}: ${text}\n`);
+      return;
+    }
+    this.#drawn = true;
+    const line = `${this.#label} ${this.#newest === null ? '' : bar(this.#newest)}${text}`;
+    // A line that is wider than the terminal could not be taken away again.
+    const { columns = line.length + 1 } = this.#output;
+    this.#output.write(`\r\x1b[K${line.slice(0, Math.max(0, columns - 1))}`);
+  }
+
+  #describe(progress: Progress, now: number): string {
+    const { unit, done, total } = progress;
+    const amount = (count: number): string => (unit === 'bytes' ? approximateSize(count) : `${count} ${unit}`);
+    const counted = unit === 'bytes' ? approximateSize(done) : `${done}`;
+    const facts =
+      total === null || total === 0 ? [amount(done)] : [`${counted} of ${amount(total)} (${percent(done, total)}%)`];
+    const rate = this.#rate(done, now);
+    if (rate === null) return facts.join(', ');
+    facts.push(`${amount(unit === 'bytes' || rate >= 10 ? Math.round(rate) : Math.round(rate * 10) / 10)}/s`);
+    const leftMs = total === null || rate <= 0 ? null : ((total - done) / rate) * 1000;
+    if (leftMs !== null && leftMs > 0 && leftMs < LEFT_MS_MAX) {
+      facts.push(`${approximateDuration(Math.max(1000, leftMs))} left`);
+    }
+    return facts.join(', ');
+  }
+
+  /** A second, or null while there is too little to tell. */
+  #rate(done: number, now: number): number | null {
+    const [first] = this.#samples;
+    if (first === undefined || now - first.atMs < RATE_AFTER_MS) return null;
+    return ((done - first.done) / (now - first.atMs)) * 1000;
+  }
 }
 
-function describe({ unit, done, total }: Progress): string {
-  return total === null || total === 0 ? `${done} ${unit}` : `${done} of ${total} ${unit} (${percent(done, total)}%)`;
+/** Runs `work` with a bar, or lines, of its own on `output`, which are gone when it ends. */
+export async function withProgress<T>(
+  output: Output,
+  label: string,
+  work: (options: ProgressOptions) => Promise<T>,
+): Promise<T> {
+  const progress = new ProgressPrinter(output, label);
+  const ticking = setInterval(() => progress.tick(), TICK_MS);
+  try {
+    return await work({ onProgress: (state) => progress.show(state) });
+  } finally {
+    clearInterval(ticking);
+    progress.end();
+  }
 }
 
 function bar({ done, total }: Progress): string {

@@ -5,6 +5,7 @@ import { formatSize, parseSize } from '../lib/units.ts';
 import type { CommandContext, ResizeOutcome } from './actions.ts';
 import { answer, type Frame } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
+import { withProgress } from './progress.ts';
 
 export function addResize(program: Command, frame: Frame): void {
   program
@@ -32,7 +33,10 @@ ${EXIT_CODES_HELP}`,
         async (context) => {
           const sizeBytes = parseSize(size);
           configuredVolume(context.settings, name);
-          return (await frame.host.loadActions()).resizeVolume(context, name, sizeBytes, { force });
+          const actions = await frame.host.loadActions();
+          return withProgress(context.stderr, `resizing ${name}`, (progress) =>
+            actions.resizeVolume(context, name, sizeBytes, { force, ...progress }),
+          );
         },
         describeOutcome,
       ),

@@ -4,7 +4,7 @@ import { configuredVolume } from '../config/configured-volume.ts';
 import { approximateSize, parseSize } from '../lib/units.ts';
 import { answer, type Frame } from './command-frame.ts';
 import { EXIT_CODES_HELP } from './exit-code.ts';
-import { ProgressPrinter } from './progress.ts';
+import { withProgress } from './progress.ts';
 
 interface Options {
   readonly offset: string;
@@ -38,17 +38,10 @@ ${EXIT_CODES_HELP}`,
           configuredVolume(context.settings, name);
           const offset = parseSize(options.offset);
           const length = options.length === undefined ? null : parseSize(options.length);
-          const progress = new ProgressPrinter(context.stderr, `warming ${name}`);
-          try {
-            const actions = await frame.host.loadActions();
-            return await actions.warmVolume(context, name, {
-              offset,
-              length,
-              onProgress: (state) => progress.show(state),
-            });
-          } finally {
-            progress.end();
-          }
+          const actions = await frame.host.loadActions();
+          return withProgress(context.stderr, `warming ${name}`, (progress) =>
+            actions.warmVolume(context, name, { offset, length, ...progress }),
+          );
         },
         ({ bytes, cachedBytes }) =>
           `${name}: ${approximateSize(bytes)} read; ${approximateSize(cachedBytes)} are in the cache\n`,

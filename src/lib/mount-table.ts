@@ -7,16 +7,19 @@ export interface MountEntry {
   readonly path: string;
   readonly type: string;
   readonly source: string;
+  /** Whether what is mounted below it is seen in other mount namespaces too (mount_namespaces(7)). */
+  readonly shared: boolean;
 }
 
 /** In the order they were made: of several on one path the last is the one that is seen. Lines of another shape are passed over. */
 export function parseMountTable(text: string): MountEntry[] {
   return text.split('\n').flatMap((line) => {
     const [before = '', after = ''] = line.split(' - ', 2);
-    const [, , device, , path] = before.split(' ');
+    const [, , device, , path, , ...optional] = before.split(' ');
     const [type, source] = after.split(' ');
     if (device === undefined || path === undefined || type === undefined || source === undefined) return [];
-    return [{ device, path: unescapePath(path), type, source: unescapePath(source) }];
+    const shared = optional.some((field) => field.startsWith('shared:'));
+    return [{ device, path: unescapePath(path), type, source: unescapePath(source), shared }];
   });
 }
 

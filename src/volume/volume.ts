@@ -27,6 +27,13 @@ export interface VolumeParts {
   readonly store: ObjectStore;
 }
 
+export interface ResizeOptions {
+  /** Allow a smaller size. */
+  readonly force: boolean;
+  /** Called with how many blocks have been deleted so far. */
+  readonly onDeleted?: (blocks: number) => void;
+}
+
 export interface Resized {
   readonly oldSizeBytes: number;
   readonly newSizeBytes: number;
@@ -90,7 +97,7 @@ export class Volume {
    * to it. The caller sees to it that nobody uses what a smaller size cuts off. INVALID for a size the format cannot have, or a smaller one without
    * `force`.
    */
-  async resize(sizeBytes: number, { force }: { readonly force: boolean }): Promise<Resized> {
+  async resize(sizeBytes: number, { force, onDeleted }: ResizeOptions): Promise<Resized> {
     const { name, readOnly } = this.options;
     const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
     if (readOnly) throw new StorageError('READ_ONLY', `volume ${name} is read-only`);
@@ -118,7 +125,7 @@ export class Volume {
           'Shrink the filesystem in it first, then use --force',
       );
     }
-    const resizing = this.#resizeTo(sizeBytes);
+    const resizing = this.#resizeTo(sizeBytes, onDeleted);
     this.#resizing = resizing.catch(() => {});
     try {
       return await resizing;
@@ -151,15 +158,16 @@ export class Volume {
     return (await raceAbort(this.#layout.close(), giveUp)) ? 'clean' : 'cut';
   }
 
-  async #resizeTo(sizeBytes: number): Promise<Resized> {
+  async #resizeTo(sizeBytes: number, onDeleted?: (blocks: number) => void): Promise<Resized> {
     const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
     if (sizeBytes < oldSizeBytes) await this.cached?.shrinkTo(sizeBytes, new AbortController().signal);
     // Before the record says that the volume grows: from then on what lies there may be data, also after a crash.
-    await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes);
+    await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes, onDeleted);
     await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });
     await this.#layout.resize(sizeBytes);
     await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null });
-    const deletedBlocks = await this.#layout.discardBeyondEnd(Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes);
+    const end = Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes;
+    const deletedBlocks = await this.#layout.discardBeyondEnd(end, onDeleted);
     return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks };
   }
 

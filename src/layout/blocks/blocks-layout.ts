@@ -182,9 +182,12 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#states?.resize(after);
   }
 
-  /** Deletes the objects of blocks beyond the volume's end, up to block `end`; returns how many there were. */
-  discardBeyondEnd(end: number): Promise<number> {
-    return this.#deleteListed(this.#blockCount, end);
+  /**
+   * Deletes the objects of blocks beyond the volume's end, up to block `end`; returns how many there were. `onDeleted` is called
+   * with how many it has been so far.
+   */
+  discardBeyondEnd(end: number, onDeleted?: (blocks: number) => void): Promise<number> {
+    return this.#deleteListed(this.#blockCount, end, onDeleted);
   }
 
   /** Lists the volume's blocks: see BlockSurvey. */
@@ -307,11 +310,12 @@ export class BlocksLayout implements Layout, BlockWorker {
     return settleAll(blocks.map((block) => this.#queues.write(block, patch)));
   }
 
-  async #deleteListed(first: number, end: number): Promise<number> {
+  async #deleteListed(first: number, end: number, onDeleted?: (blocks: number) => void): Promise<number> {
     let deleted = 0;
     for await (const blocks of listBlocks(this.#store, this.#keys, first, end, this.#stop.signal)) {
       await settleAll(blocks.map(({ block }) => this.#deletes.delete(this.#keys.keyOf(block))));
       deleted += blocks.length;
+      onDeleted?.(deleted);
     }
     return deleted;
   }

@@ -61,6 +61,7 @@ export class FakeHost implements Host {
       flushVolume: missing,
       warmVolume: missing,
       exportCache: missing,
+      examine: missing,
       dropCache: missing,
       listJobs: missing,
       jobHistory: missing,

@@ -17,7 +17,32 @@ describe('ProgressPrinter', () => {
       progress.show({ unit: 'objects', done: clock.ms / 1000, total: clock.ms < 15_000 ? null : 100 });
     }
     progress.end();
-    assert.deepEqual(written, ['erasing demo: 10 objects\n', 'erasing demo: 20 of 100 objects (20%)\n']);
+    assert.deepEqual(written, [
+      'erasing demo: 10 objects, 1 objects/s\n',
+      'erasing demo: 20 of 100 objects (20%), 1 objects/s, 1 m 20 s left\n',
+    ]);
+  });
+
+  it('tells the rate of the newest while, and what is left at it', () => {
+    const { written, clock, progress } = printer(true);
+    const MIB = 2 ** 20;
+    for (clock.ms = 0; clock.ms <= 60_000; clock.ms += 1000) {
+      // Quick for 30 s, then slow.
+      const done = clock.ms <= 30_000 ? clock.ms * 0.01 * MIB : (300 + (clock.ms - 30_000) * 0.001) * MIB;
+      progress.show({ unit: 'bytes', done, total: 1024 * MIB });
+    }
+    assert.match(written[2] ?? '', / 20(\.0)? MiB of 1(\.00)? GiB \(1%\), 10(\.0)? MiB\/s, 1 m 40 s left$/);
+    assert.match(written.at(-1) ?? '', / 330 MiB of 1(\.00)? GiB \(32%\), 1(\.00)? MiB\/s, 11 m 34 s left$/);
+  });
+
+  it('shows that time passes where nothing can be counted, and keeps to the width of the terminal', () => {
+    const { written, clock, progress } = printer(false);
+    for (clock.ms = 0; clock.ms <= 10_000; clock.ms += 1000) progress.tick();
+    assert.deepEqual(written, ['erasing demo: 10 s so far\n']);
+    const narrow: string[] = [];
+    const output = { isTTY: true, columns: 20, write: (text: string) => narrow.push(text) };
+    new ProgressPrinter(output, 'erasing demo', () => 0).show({ unit: 'objects', done: 1, total: 2 });
+    assert.deepEqual(narrow, ['\r\x1b[Kerasing demo [=====']);
   });
 
   it('draws a bar on a terminal, not too often, and takes it away', () => {

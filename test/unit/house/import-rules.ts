@@ -20,7 +20,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   events: ['lib', 'type telemetry'],
   metrics: ['lib', 'object', 'type nbd', 'type fuse', 'type cache', 'type schedule'],
   admin: ['lib', 'telemetry', 'volume', 'type config'],
-  cli: ['lib', 'config', 'telemetry', 'admin', 'app.ts'],
+  doctor: ['lib', 'object', 'type config'],
+  cli: ['lib', 'config', 'telemetry', 'admin', 'type doctor', 'app.ts'],
   'main.ts': ['cli', 'app.ts'],
 };
 

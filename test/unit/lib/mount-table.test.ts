@@ -13,10 +13,10 @@ not a line of it
 
 test('is taken apart, escapes and optional fields included', () => {
   assert.deepEqual(parseMountTable(TABLE), [
-    { device: '254:1', path: '/', type: 'ext4', source: '/dev/root' },
-    { device: '0:39', path: '/srv/disks', type: 'fuse.bucketdisk', source: 'bucketdisk' },
-    { device: '0:40', path: '/srv/with space\\andä', type: 'tmpfs', source: 'none' },
-    { device: '0:41', path: '/srv/disks', type: 'tmpfs', source: 'on top' },
+    { device: '254:1', path: '/', type: 'ext4', source: '/dev/root', shared: true },
+    { device: '0:39', path: '/srv/disks', type: 'fuse.bucketdisk', source: 'bucketdisk', shared: false },
+    { device: '0:40', path: '/srv/with space\\andä', type: 'tmpfs', source: 'none', shared: true },
+    { device: '0:41', path: '/srv/disks', type: 'tmpfs', source: 'on top', shared: false },
   ]);
 });
 
