@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { askAppliance } from './admin/control-client.ts';
 import { Appliance, runAppliance } from './appliance.ts';
+import { bench } from './bench-service.ts';
 import { hasUnsaved } from './cache/cache-directory.ts';
 import { exportUnsaved } from './cache-export.ts';
 import type {
@@ -39,6 +40,7 @@ import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
 import { cacheDirectory, Stores } from './stores.ts';
+import { makeSupportBundle } from './support-service.ts';
 import { CacheHome } from './volume/cache-home.ts';
 import type { Claimant } from './volume/claim.ts';
 import { eraseVolume } from './volume/erase-volume.ts';
@@ -61,7 +63,7 @@ export function createActions(): Actions {
     ...{ serve, createVolume, status, health, resizeVolume, eraseVolume: eraseConfiguredVolume },
     ...{ mountVolume, unmountVolume, flushVolume, warmVolume, exportCache, dropCache },
     ...{ listJobs, jobHistory, runJob },
-    examine,
+    ...{ examine, makeSupportBundle, bench },
   };
 }
 

@@ -113,7 +113,7 @@ function machineChecks(machine: SystemMachine, table: readonly MountEntry[], fac
     { name: 'loop devices', run: () => checkLoop(machine) },
     { name: 'kernel nbd', run: () => checkNbd(machine) },
     { name: 'capabilities', run: () => checkCapabilities(machine, { running, mounting }) },
-    { name: 'propagation', run: () => checkPropagation(table, fuseDir ?? '/', isContainer(machine), mounting) },
+    { name: 'propagation', run: () => checkPropagation(table, fuseDir ?? '/', isContainer(machine)) },
     { name: 'stale mounts', run: () => checkMounts(machine, table, running) },
     { name: 'stale loop devices', run: () => checkLoopDevices(machine, table, dirs, running) },
   ];

@@ -2,6 +2,9 @@
  * What the command line asks of the appliance, and the answers it prints. The answers are plain data: with --json they
  * are printed as they stand, so that a name or a meaning here changes only with a note in the CHANGELOG.
  */
+import type { DiskFigures } from '../bench/disk-bench.ts';
+import type { StoreFigure } from '../bench/store-bench.ts';
+import type { SettingEntry } from '../config/load-settings.ts';
 import type { Settings } from '../config/settings.ts';
 import type { Finding } from '../doctor/finding.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -128,6 +131,10 @@ export interface Actions {
   exportCache(context: CommandContext, name: string, path: string): Promise<ExportOutcome>;
   /** Looks at everything that has to be right, and changes nothing. Objects and files it makes to try things are removed again. */
   examine(options: DoctorOptions): Promise<DoctorReport>;
+  /** Writes what somebody needs who is to help. INVALID where the file is there already. */
+  makeSupportBundle(options: SupportOptions): Promise<SupportOutcome>;
+  /** Measures the bucket of `store.url` and the disk of `cache.dir`. Nothing of it stays. */
+  bench(context: CommandContext, options: BenchOptions): Promise<BenchOutcome>;
   /** Deletes the volume's cache. INVALID where it has writes that are in no bucket, without `force`. */
   dropCache(context: CommandContext, name: string, options: { readonly force: boolean }): Promise<DropOutcome>;
 }
@@ -194,6 +201,40 @@ export interface DoctorReport {
   /** No check has failed. */
   readonly ok: boolean;
   readonly findings: readonly Finding[];
+}
+
+/** What a bundle is made from, besides what the doctor is given. */
+export interface SupportOptions extends Omit<DoctorOptions, 'onFinding'> {
+  /** Where it is written: a file that is not there. */
+  readonly path: string;
+  /** Every setting, secrets masked. */
+  readonly entries: readonly SettingEntry[];
+  /** Values that must not be in it. */
+  readonly secrets: readonly string[];
+  /** Logs whose ends go into it; none: the journal's, where there is one. */
+  readonly logFiles: readonly string[];
+}
+
+export interface SupportOutcome {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** What is in it. */
+  readonly files: readonly { readonly name: string; readonly about: string }[];
+}
+
+export interface BenchOptions extends ProgressOptions {
+  readonly store: boolean;
+  readonly cache: boolean;
+  /** For all of it, about. */
+  readonly durationMs: number;
+}
+
+export interface BenchOutcome {
+  /** Null where it was not measured. */
+  readonly store: { readonly url: string; readonly figures: readonly StoreFigure[] } | null;
+  readonly cache: ({ readonly dir: string } & DiskFigures) | null;
+  /** What it means for the settings, a sentence or two each. */
+  readonly advice: readonly string[];
 }
 
 export interface HealthReport {

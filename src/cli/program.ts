@@ -1,5 +1,6 @@
 /** The command line: its verbs, the options they share, and its help. */
 import { Command } from 'commander';
+import { addBench } from './bench.ts';
 import { addCache } from './cache.ts';
 import { collect, type Frame } from './command-frame.ts';
 import { addCompletion } from './completion.ts';
@@ -15,6 +16,7 @@ import { packageVersion } from './package-version.ts';
 import { addResize } from './resize.ts';
 import { addServe } from './serve.ts';
 import { addStatus } from './status.ts';
+import { addSupportBundle } from './support-bundle.ts';
 import { addVersion } from './version.ts';
 import { addWarm } from './warm.ts';
 
@@ -64,6 +66,8 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addCache(program, frame);
   addJob(program, frame);
   addConfig(program, frame);
+  addBench(program, frame);
+  addSupportBundle(program, frame);
   addCompletion(program, frame);
   addVersion(program, frame);
   return program;

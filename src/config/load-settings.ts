@@ -70,14 +70,15 @@ export function loadSettings(input: SettingsInput): LoadedSettings {
     });
   if (sound('store.url')) checkVolumes(settings.store, volumes, report);
   if (sound('nbd.tls.')) checkAccess(settings.nbd.tls, volumes, report);
-  if (problems.length > 0) throw new ConfigError(problems);
-
   const sections: [Section, string][] = [[ROOT_SCHEMA, '']];
   for (const name of merged.volumes) sections.push([VOLUME_SCHEMA, `volumes.${name}.`]);
+  const secrets = sections.flatMap(([schema, prefix]) => secretsOf(schema, prefix, merged.decided));
+  if (problems.length > 0) throw new ConfigError(problems, secrets);
+
   return {
     settings: deepFreeze({ ...settings, volumes: byName(withDefault(volumes)) }),
     entries: sections.flatMap(([schema, prefix]) => entriesOf(schema, prefix, merged.decided)),
-    secrets: sections.flatMap(([schema, prefix]) => secretsOf(schema, prefix, merged.decided)),
+    secrets,
     files: merged.files,
   };
 }

@@ -15,12 +15,15 @@ export interface Problem {
 /** Everything that is wrong with the configuration. `message` has a line for each problem. */
 export class ConfigError extends StorageError {
   readonly problems: readonly Problem[];
+  /** Values that must never be printed, as far as they are known. */
+  readonly secrets: readonly string[];
 
-  constructor(problems: readonly Problem[]) {
+  constructor(problems: readonly Problem[], secrets: readonly string[] = []) {
     const heading =
       problems.length === 1 ? 'the configuration has an error' : `the configuration has ${problems.length} errors`;
     super('INVALID', [`${heading}:`, ...problems.map((problem) => `  ${describeProblem(problem)}`)].join('\n'));
     this.problems = problems;
+    this.secrets = secrets;
   }
 }
 

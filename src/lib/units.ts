@@ -114,6 +114,11 @@ export function approximateDuration(ms: number): string {
   return parts.join(' ');
 }
 
+/** A latency for people, short ones in microseconds: `350 us`, `1.5 ms`. Not for parsing. */
+export function milliseconds(ms: number): string {
+  return ms < 1 ? `${Math.round(ms * 1000)} us` : ms < 10 ? `${Math.round(ms * 10) / 10} ms` : `${Math.round(ms)} ms`;
+}
+
 function aliasesOf(spellings: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(spellings).flatMap(([name, aliases]) => aliases.split(' ').map((alias) => [alias, name])),

@@ -55,21 +55,16 @@ export function checkNbd(machine: Machine): Result[] {
 }
 
 /** Whether what is mounted on `dir` is seen outside the container, or the namespace, that it is mounted in. */
-export function checkPropagation(
-  table: readonly MountEntry[],
-  dir: string,
-  inContainer: boolean,
-  needed: boolean,
-): Result[] {
+export function checkPropagation(table: readonly MountEntry[], dir: string, inContainer: boolean): Result[] {
   const parent = mountOf(table, dir);
   if (parent === undefined) return [warn(`it cannot be told what ${dir} is on`)];
   if (parent.shared) return [ok(`mounts below ${parent.path} are shared: others see them too`)];
   const seen = inContainer ? 'in this container' : 'in this mount namespace';
-  const message = `mounts below ${parent.path} are private: what is mounted on ${dir} is seen only ${seen}`;
+  const message = `mounts below ${parent.path} are private: what is mounted there is seen only ${seen}`;
   const remedy = inContainer
     ? 'bind the directory with bind-propagation=rshared, in Kubernetes with mountPropagation: Bidirectional'
     : `"mount --make-rshared ${parent.path}", where others shall see it`;
-  return [needed && inContainer ? fail(message, remedy) : warn(message, remedy)];
+  return [warn(message, remedy)];
 }
 
 /** The mount that a path lies on: the last one on the longest way to it. */

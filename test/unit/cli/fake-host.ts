@@ -62,6 +62,8 @@ export class FakeHost implements Host {
       warmVolume: missing,
       exportCache: missing,
       examine: missing,
+      bench: missing,
+      makeSupportBundle: missing,
       dropCache: missing,
       listJobs: missing,
       jobHistory: missing,

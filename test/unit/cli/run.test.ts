@@ -180,8 +180,8 @@ describe('verbs', () => {
         calls.push(['create', context.settings.log.level, name, options]);
         return DESCRIPTION;
       },
-      async resizeVolume(_context, name, sizeBytes, options) {
-        calls.push(['resize', name, sizeBytes, options]);
+      async resizeVolume(_context, name, sizeBytes, { force }) {
+        calls.push(['resize', name, sizeBytes, { force }]);
         return { name, oldSizeBytes: 2 ** 30, newSizeBytes: sizeBytes, deletedBlocks: 3 };
       },
     };

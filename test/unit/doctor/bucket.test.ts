@@ -28,10 +28,12 @@ async function keys(store: ObjectStore): Promise<string[]> {
 /** Fails in the methods named, as a service that refuses them does. */
 function refusing(method: 'get' | 'put' | 'delete' | 'list'): MemoryObjectStore {
   const store = new MemoryObjectStore();
-  const refuse = (): never => {
-    throw new StorageError('ACCESS_DENIED', 'not allowed');
-  };
-  Object.assign(store, { [method]: refuse });
+  const refusal = new StorageError('ACCESS_DENIED', 'not allowed');
+  const refuse = (): Promise<never> => Promise.reject(refusal);
+  async function* refuseToList(): AsyncGenerator<never> {
+    yield await refuse();
+  }
+  Object.assign(store, { [method]: method === 'list' ? refuseToList : refuse });
   return store;
 }
 

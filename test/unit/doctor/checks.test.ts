@@ -128,7 +128,7 @@ describe('credentials', () => {
     only(await check({ find: none }), 'fail', /no credentials were found/, /store\.accessKeyId/);
     const minutes = (count: number): Date => new Date(now.getTime() + count * 60_000);
     only(await check({ find: found({ expiresAt: minutes(-1) }) }), 'fail', /has expired/);
-    only(await check({ find: found({ expiresAt: minutes(10), ways: ['CREDENTIALS_ENV_VARS'] }) }), 'warn', /10m/);
+    only(await check({ find: found({ expiresAt: minutes(10), ways: ['CREDENTIALS_ENV_VARS'] }) }), 'warn', /10 m/);
     allOk(await check({ find: found({ expiresAt: minutes(10), ways: ['CREDENTIALS_IMDS'] }) }));
   });
 });
@@ -264,11 +264,11 @@ describe('what mounting needs', () => {
   });
 
   it('is propagation, where others are to see it', () => {
-    allOk(checkPropagation(TABLE, '/srv/disks', false, true));
+    allOk(checkPropagation(TABLE, '/srv/disks', false));
     const lines = table('23 22 0:9 / /srv rw - ext4 /dev/sdb rw');
-    only(checkPropagation(lines, '/srv/disks', true, true), 'fail', /below \/srv are private/, /rshared/);
-    only(checkPropagation(lines, '/srv/disks', false, true), 'warn', /namespace/, /make-rshared \/srv/);
-    only(checkPropagation([], '/srv/disks', false, true), 'warn', /cannot be told/);
+    only(checkPropagation(lines, '/srv/disks', true), 'warn', /below \/srv are private/, /rshared/);
+    only(checkPropagation(lines, '/srv/disks', false), 'warn', /namespace/, /make-rshared \/srv/);
+    only(checkPropagation([], '/srv/disks', false), 'warn', /cannot be told/);
   });
 });
 

@@ -91,7 +91,7 @@ export function factsOf(set: readonly string[] = [], running: Partial<RunningFac
   const { settings } = loadSettings({
     files: [],
     env: {},
-    set: ['volumes.media.size=1TiB', 'store.url=s3://bucket', ...set],
+    set: ['volumes.media.size=1TiB', 'store.url=s3://bucket', 'cache.dir=/var/lib/bucketdisk', ...set],
     cwd: '/',
   });
   const nothing: RunningFacts = { pid: 4711, nbd: [], fuse: null, mounts: [], volumes: [] };

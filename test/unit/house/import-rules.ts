@@ -21,7 +21,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   metrics: ['lib', 'object', 'type nbd', 'type fuse', 'type cache', 'type schedule'],
   admin: ['lib', 'telemetry', 'volume', 'type config'],
   doctor: ['lib', 'object', 'type config'],
-  cli: ['lib', 'config', 'telemetry', 'admin', 'type doctor', 'app.ts'],
+  support: ['lib'],
+  bench: ['lib', 'object'],
+  cli: ['lib', 'config', 'telemetry', 'admin', 'type doctor', 'type bench', 'app.ts'],
   'main.ts': ['cli', 'app.ts'],
 };
 
