@@ -158,6 +158,7 @@ export class CachedVolume {
       volume.#store.replay(layout.sizeBytes / PAGE_BYTES, damagedParts);
       volume.#tellReplay();
       volume.#uploader.start();
+      writeLog.fill(clock);
       return volume;
     } catch (error) {
       writeLog.abandon();
@@ -366,8 +367,8 @@ export class CachedVolume {
   async #room(signal: AbortSignal): Promise<void> {
     const full = this.#store.map.partialCount > PARTIAL_PAGES_MAX || this.#writeLog.isFull;
     if (!full) {
-      // Too much is not durable yet. Where it cannot be made so, the write fails and not the one after it.
-      await this.#writeLog.sync();
+      // Where what there is cannot be made durable, the write fails and not the one after it.
+      await this.#writeLog.unblocked();
       return;
     }
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -118,7 +118,11 @@ export class Load {
   async #read({ offset, length }: Range): Promise<void> {
     const { volume, model, life } = this.#options;
     const mark = model.mark();
-    const answer = await this.#ask(`read ${offset}+${length}`, 'read', () => volume.read(offset, length));
+    const target = this.#random.chance(0.4) ? Buffer.alloc(length, 0xdd) : null;
+    const answer = await this.#ask(`read ${offset}+${length}`, 'read', () => {
+      if (target !== null && volume.readInto?.(target, offset)) return target;
+      return volume.read(offset, length);
+    });
     if (answer === null || !answer.ok) return;
     const bytes = answer.value;
     if (bytes.length !== length) throw new Error(`a read of ${length} bytes returned ${bytes.length}`);

@@ -241,7 +241,8 @@ export class SectorModel {
   /** The states that a read may see that was made at `madeAt` and is answered now. */
   #visible(sector: Sector, madeAt: number, now: number): State[] {
     const { states } = sector;
-    let first = states.findLastIndex(({ write }) => write.answeredAt < madeAt);
+    // Requests take effect in the order they are made: what was asked for before it need not be answered to be seen.
+    let first = states.findLastIndex(({ write }) => write.madeAt < madeAt);
     if (sector.seenAt < madeAt) first = Math.max(first, sector.seen);
     return states.slice(Math.max(first, 0)).filter(({ write }) => write.madeAt <= now);
   }

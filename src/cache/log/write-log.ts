@@ -2,6 +2,7 @@
  * The write log of a volume: what has been written and may not be in the bucket yet, in a circle of files whose space is
  * set aside when the log is made.
  */
+import type { Clock } from '../../lib/clock.ts';
 import { makeDurableDirectory } from '../../lib/disk/durable-directory.ts';
 import type { Disk } from '../../lib/disk.ts';
 import { StorageError } from '../../lib/errors.ts';
@@ -9,6 +10,7 @@ import type { Log } from '../../lib/log.ts';
 import { PAGE_BYTES } from '../page.ts';
 import { LogAppender } from './log-appender.ts';
 import { alignUp, GROUP_ALIGN_BYTES, LogFiles } from './log-files.ts';
+import { LogFiller } from './log-filler.ts';
 import { type LogHead, LogHeadFile } from './log-head.ts';
 import {
   checksumOf,
@@ -60,6 +62,8 @@ export class WriteLog {
   readonly #headFile: LogHeadFile;
   readonly #appender: LogAppender;
   readonly #header = new RecordHeader();
+  /** Of a log that was made by this process and has been told to. */
+  #filler: LogFiller | null = null;
   #head: LogHead;
   /** Position of the first record that is needed, in memory and not only on disk. */
   #firstPosition: number;
@@ -160,12 +164,29 @@ export class WriteLog {
   /** Whether a write of `length` bytes, at most `dataBytesMax`, or a zeroing (0), may be appended now. */
   hasRoom(offset: number, length: number): boolean {
     const bytes = length === 0 ? RECORD_HEADER_BYTES : dataRecordBytes(offset, length);
-    return this.#fitsInFiles(bytes) && this.#appender.accepts(bytes);
+    return this.#fitsInFiles(bytes) && !this.#isFilling(bytes) && this.#appender.accepts(bytes);
   }
 
   /** Whether a write has to wait until records are dropped, and not only until what there is is durable. */
   get isFull(): boolean {
-    return !this.#fitsInFiles(dataRecordBytes(0, this.dataBytesMax + 2 * PAGE_BYTES));
+    return !this.#fitsInFiles(this.#recordBytesMax);
+  }
+
+  /** Resolves when there may be room where there is none though the log is not full. Rejects where the disk fails. */
+  async unblocked(): Promise<void> {
+    // Either a new file is being filled, or too much is not durable yet.
+    if (this.#filler !== null && this.#isFilling(this.#recordBytesMax)) await this.#filler.givenWay;
+    else await this.#appender.sync();
+  }
+
+  get #recordBytesMax(): number {
+    return dataRecordBytes(0, this.dataBytesMax + 2 * PAGE_BYTES);
+  }
+
+  #isFilling(bytes: number): boolean {
+    return (
+      this.#filler !== null && alignUp(this.#appender.placeFor(bytes) + bytes, GROUP_ALIGN_BYTES) > this.#filler.limit
+    );
   }
 
   #fitsInFiles(bytes: number): boolean {
@@ -259,9 +280,22 @@ export class WriteLog {
     return written;
   }
 
+  /** Makes syncs of a log that is new cheaper, in the background: LogFiller. From then on the log is to be closed by `close`. */
+  fill(clock: Clock): void {
+    if (this.#filler !== null || this.#head.position > 0 || this.#appender.position > 0) return;
+    this.#filler = new LogFiller({
+      files: this.#files,
+      clock,
+      log: this.#options.log,
+      position: () => this.#appender.position,
+    });
+    this.#filler.begin();
+  }
+
   /** Syncs what is there, and closes the files. Rejects, with the files closed all the same, where syncing fails. */
   async close(): Promise<void> {
     try {
+      await this.#filler?.stop();
       await this.sync();
       await this.#writingHead;
       // The same head: what it says of durability is news.

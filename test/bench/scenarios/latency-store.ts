@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { TestS3Bucket } from '../../interop/support/buckets.ts';
 import { mountS3backer, S3BACKER_FACILITIES, S3BACKER_TOOLS } from '../../interop/support/s3backer.ts';
 import type { Appliance } from '../../support/appliance.ts';
@@ -99,6 +100,8 @@ function localWrite(bench: Bench, name: string, bucket: TestS3Bucket, imageFile:
       const appliance = await serveVolume(bench, { bucket, prefix, volume, cache, upload });
       const ms = await timeOf(() => copyInto(bench, imageFile, appliance));
       await appliance.kill();
+      // What was under way to the store arrives after that.
+      await setTimeout(10 * LATENCY.putMs);
       await clearPrefix(bucket, prefix);
       return { values: { rate: ratePerSecond(LOCAL_BYTES, ms) } };
     },
