@@ -236,6 +236,7 @@ export class CachedVolume {
   async extents(offset: number, length: number, countMax = Number.POSITIVE_INFINITY): Promise<StateExtent[]> {
     this.#check(offset, length, 'INVALID');
     const end = offset + (countMax === Number.POSITIVE_INFINITY ? length : Math.min(length, EXTENTS_BYTES_MAX));
+    if (this.#intake.overlaps(offset, end)) await this.#intake.enqueue({ offset, end, bytes: 0, step: () => true });
     // As they are now: what is uploaded while the layout answers is in neither answer otherwise.
     const dirty = dirtySpans(this.#store, offset, end);
     const runs = new RunList();
