@@ -1,3 +1,4 @@
+/** Checksums of pages put together, against those of the pages in one piece. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
