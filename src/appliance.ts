@@ -1,6 +1,6 @@
 /** A running appliance: opens its volumes, serves them, tells its state, and stops without losing an answer. */
 
-import { type ControlHandler, ControlServer } from './admin/control-server.ts';
+import { type ControlHandler, type ControlRoutes, ControlServer } from './admin/control-server.ts';
 import { healthProblems } from './admin/health.ts';
 import { AdminService } from './admin-service.ts';
 import type { ApplianceStatus, HealthReport, MountFilesystem, ServeOptions, VolumeStatus } from './cli/actions.ts';
@@ -109,22 +109,25 @@ export class Appliance {
       attachedTo: (name) => this.#attachedTo(name) + this.#fuse.openFiles(name),
       stopping: this.#stopping.signal,
     });
-    this.#control = new ControlServer(
-      StateDir.controlSocketPath(stateDir.path),
-      {
-        'GET /v1/status': async () => this.status(),
-        'GET /v1/health': async () => this.#health(),
-        'POST /v1/mount': (body) => this.#mount(body),
-        'POST /v1/unmount': (body) => this.#unmount(body),
-        ...requests.routes,
-        ...this.#jobs.routes,
-      },
-      log,
-    );
+    const control: ControlRoutes = {
+      'GET /v1/status': async () => this.status(),
+      'GET /v1/live': async () => this.#admin.live(),
+      'GET /v1/health': async () => this.#health(),
+      'POST /v1/mount': (body) => this.#mount(body),
+      'POST /v1/unmount': (body) => this.#unmount(body),
+      ...requests.routes,
+      ...this.#jobs.routes,
+    };
+    this.#control = new ControlServer(StateDir.controlSocketPath(stateDir.path), control, log);
     this.#admin = new AdminService({
       settings: settings.admin,
+      cost: settings.cost,
       problems: () => this.#health().problems,
       read: () => this.#reading(),
+      status: () => this.status(),
+      drawMap: async (name, range) => this.#openVolumeOf(name).map(range),
+      control,
+      clock,
       log,
     });
   }
@@ -265,7 +268,7 @@ export class Appliance {
 
   /** What the metrics are read from. */
   #reading(): Reading {
-    const { clock, version, stores } = this.#parts;
+    const { clock, version, stores, settings } = this.#parts;
     return {
       version,
       ready: this.#health().healthy,
@@ -276,7 +279,7 @@ export class Appliance {
         inFlightBytes: this.#nbd.bytesInFlight,
       },
       fuse: this.#fuse?.status() ?? null,
-      store: stores.counters(),
+      store: { ...stores.counters(), prices: settings.cost },
       uploadWindow: stores.uploadWindow,
       jobs: this.#jobs.schedule.counters(),
       now: clock.date(),

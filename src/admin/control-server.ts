@@ -7,10 +7,10 @@ import { describeError, type ErrorCode, isStorageError, StorageError } from '../
 import type { Log } from '../lib/log.ts';
 import { systemReason } from '../lib/system-reason.ts';
 import { HTTP_STATUS } from './http-status.ts';
+import { readJsonObject } from './read-json.ts';
 
 /** The kernel's limit on the path of a unix socket, without its NUL (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
-const REQUEST_BODY_BYTES_MAX = 64 * 1024;
 const REQUEST_TIMEOUT_MS = 10_000;
 
 /** Answers a request: gets its JSON body and returns what is sent as JSON. A StorageError becomes an HTTP error. */
@@ -75,7 +75,7 @@ export class ControlServer {
     try {
       const handler = Object.hasOwn(this.#routes, route) ? this.#routes[route] : undefined;
       if (handler === undefined) throw new StorageError('NOT_FOUND', `this appliance has nothing at ${route}`);
-      const body = await readBody(request);
+      const body = await readJsonObject(request);
       await this.#finish(handler(body).then((answer) => send(response, 200, answer)));
     } catch (error) {
       if (!isStorageError(error)) this.#log.error('a control request failed unexpectedly', { route, error });
@@ -99,29 +99,4 @@ async function send(response: ServerResponse, status: number, body: object): Pro
   response.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
   response.end(`${JSON.stringify(body)}\n`);
   await finished(response).catch(() => {});
-}
-
-async function readBody(request: IncomingMessage): Promise<Readonly<Record<string, unknown>>> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const chunk of request) {
-      length += chunk.length;
-      // Read to its end all the same: whoever is still sending would not see the answer.
-      if (length <= REQUEST_BODY_BYTES_MAX) chunks.push(chunk);
-    }
-  } catch (cause) {
-    throw new StorageError('CANCELLED', 'the request was cut short', { cause });
-  }
-  if (length > REQUEST_BODY_BYTES_MAX) throw new StorageError('INVALID', 'the request is too large');
-  if (length === 0) return {};
-  let body: unknown;
-  try {
-    body = JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch (cause) {
-    throw new StorageError('INVALID', 'the request is not JSON', { cause });
-  }
-  if (typeof body !== 'object' || body === null || Array.isArray(body))
-    throw new StorageError('INVALID', 'the request is not a JSON object');
-  return body as Readonly<Record<string, unknown>>;
 }

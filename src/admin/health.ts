@@ -1,5 +1,5 @@
 /** Whether an appliance does what it was configured for, and the routes that tell it. */
-import { type HttpRoutes, plain } from './http-server.ts';
+import { type HttpRoutes, plain } from './http-routes.ts';
 
 export interface VolumeHealth {
   readonly name: string;

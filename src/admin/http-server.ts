@@ -1,28 +1,23 @@
 /** The HTTP server at admin.listen: a table of routes, and bounds on whoever asks. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { describeError, StorageError } from '../lib/errors.ts';
+import { describeError, isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { systemReason } from '../lib/system-reason.ts';
 import { isAllowedHost } from './allowed-host.ts';
-
-export interface HttpAnswer {
-  readonly status: number;
-  readonly contentType: string;
-  readonly body: string;
-}
-
-export type HttpHandler = () => HttpAnswer | Promise<HttpAnswer>;
-
-/** Handlers by path, without a query, and method. HEAD is answered by GET's. */
-export type HttpRoutes = Readonly<Record<string, Readonly<Partial<Record<'GET', HttpHandler>>>>>;
+import { ChangeGuard } from './change-guard.ts';
+import { type HttpAnswer, type HttpRoutes, type HttpStream, json, plain } from './http-routes.ts';
+import { HTTP_STATUS } from './http-status.ts';
+import { readJsonObject } from './read-json.ts';
 
 export interface HttpLimits {
   /** Further connections are closed. */
   readonly connectionsMax: number;
   /** How long a client may take to send its request. */
   readonly requestTimeoutMs: number;
-  /** From a request until its answer has been taken. */
+  /** From a request until its answer has been taken; a stream that has begun is not bound by it. */
   readonly answerTimeoutMs: number;
+  /** The same for what changes something, which may take as long as the bucket does. */
+  readonly changeTimeoutMs: number;
   /** How long a connection may stay without a request. */
   readonly idleTimeoutMs: number;
 }
@@ -31,6 +26,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   connectionsMax: 64,
   requestTimeoutMs: 10_000,
   answerTimeoutMs: 30_000,
+  changeTimeoutMs: 10 * 60_000,
   idleTimeoutMs: 5_000,
 };
 
@@ -38,6 +34,8 @@ export interface HttpServerOptions {
   readonly routes: HttpRoutes;
   /** Names of this machine, in lower case: see isAllowedHost. */
   readonly hosts: readonly string[];
+  /** Whoever wants to change something must know it; null: nobody can. */
+  readonly token: string | null;
   readonly log: Log;
   readonly limits?: Partial<HttpLimits>;
 }
@@ -50,6 +48,7 @@ const CHECK_INTERVAL_MS = 1_000;
 const SAFE_HEADERS = {
   'cache-control': 'no-store',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-opener-policy': 'same-origin',
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
   'x-content-type-options': 'nosniff',
@@ -58,11 +57,13 @@ const SAFE_HEADERS = {
 export class HttpServer {
   readonly #options: HttpServerOptions;
   readonly #limits: HttpLimits;
+  readonly #guard: ChangeGuard;
   readonly #server: Server;
   #address: { readonly host: string; readonly port: number } | null = null;
 
   constructor(options: HttpServerOptions) {
     this.#options = options;
+    this.#guard = new ChangeGuard(options.token);
     const limits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
     this.#limits = limits;
     this.#server = createServer(
@@ -117,19 +118,30 @@ export class HttpServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { answerTimeoutMs, changeTimeoutMs } = this.#limits;
     // A client that does not take its answer holds memory and a place.
-    const giveUp = setTimeout(() => {
-      this.#options.log.debug('an HTTP client did not take its answer');
-      request.socket.destroy();
-    }, this.#limits.answerTimeoutMs);
+    const giveUp = setTimeout(
+      () => {
+        this.#options.log.debug('an HTTP client did not take its answer');
+        request.socket.destroy();
+      },
+      request.method === 'POST' ? changeTimeoutMs : answerTimeoutMs,
+    );
     response.once('close', () => clearTimeout(giveUp));
     response.on('error', () => {});
     try {
-      const { status, headers, answer } = await this.#respond(request);
+      const answer = await this.#respond(request);
+      if ('open' in answer) {
+        clearTimeout(giveUp);
+        stream(request, response, answer);
+        return;
+      }
       const body = Buffer.from(answer.body);
-      response.writeHead(status, {
+      response.writeHead(answer.status, {
         ...SAFE_HEADERS,
-        ...headers,
+        ...answer.headers,
+        // What came with the request and was not asked for is not waited for.
+        ...(hasBody(request) && !request.complete ? { connection: 'close' } : {}),
         'content-type': answer.contentType,
         'content-length': body.length,
       });
@@ -142,37 +154,47 @@ export class HttpServer {
     }
   }
 
-  async #respond(
-    request: IncomingMessage,
-  ): Promise<{ status: number; headers: Readonly<Record<string, string>>; answer: HttpAnswer }> {
+  async #respond(request: IncomingMessage): Promise<HttpAnswer | HttpStream> {
     const { routes, hosts } = this.#options;
-    const [path = ''] = (request.url ?? '').split('?', 1);
-    // Bodies are not asked for, and not waited for.
-    const close: Record<string, string> = hasBody(request) ? { connection: 'close' } : {};
-    const refuse = (status: number, text: string, headers: Readonly<Record<string, string>> = {}) => ({
-      status,
-      headers: { ...close, ...headers },
-      answer: plain(status, text),
-    });
+    const target = request.url ?? '';
+    const queryAt = target.indexOf('?');
+    const path = queryAt < 0 ? target : target.slice(0, queryAt);
     if (!isAllowedHost(request.headers.host, hosts)) {
-      return refuse(421, 'this host name is not known here: see admin.hosts', { connection: 'close' });
+      return plain(421, 'this host name is not known here: see admin.hosts', { connection: 'close' });
     }
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
-    if (route === undefined) return refuse(404, 'there is nothing here');
+    if (route === undefined) return plain(404, 'there is nothing here');
     const method = request.method === 'HEAD' ? 'GET' : request.method;
-    const handler = method === 'GET' ? route[method] : undefined;
+    const handler = method === 'GET' || method === 'POST' ? route[method] : undefined;
     if (handler === undefined) {
       const allowed = Object.keys(route).flatMap((name) => (name === 'GET' ? ['GET', 'HEAD'] : [name]));
-      return refuse(405, 'not with this method', { allow: allowed.join(', ') });
+      return plain(405, 'not with this method', { allow: allowed.join(', ') });
     }
-    const answer = await handler();
-    return { status: answer.status, headers: close, answer };
+    const query = new URLSearchParams(queryAt < 0 ? '' : target.slice(queryAt));
+    try {
+      if (method === 'GET') return await handler({ query, body: {} });
+      const refusal = this.#guard.refusal(request.headers);
+      if (refusal !== null) {
+        const { status, message, headers } = refusal;
+        return { ...failed('ACCESS_DENIED', message), status, headers };
+      }
+      return await handler({ query, body: await readJsonObject(request) });
+    } catch (error) {
+      if (!isStorageError(error)) throw error;
+      return failed(error.code, describeError(error));
+    }
   }
 }
 
-/** A line of text. */
-export function plain(status: number, text: string): HttpAnswer {
-  return { status, contentType: 'text/plain; charset=utf-8', body: `${text}\n` };
+/** As the control socket tells it. */
+function failed(code: keyof typeof HTTP_STATUS, message: string): HttpAnswer {
+  return json(HTTP_STATUS[code], { error: { code, message } });
+}
+
+function stream(request: IncomingMessage, response: ServerResponse, { contentType, open }: HttpStream): void {
+  response.writeHead(200, { ...SAFE_HEADERS, 'content-type': contentType, 'x-accel-buffering': 'no' });
+  if (request.method === 'HEAD') response.end();
+  else open(response);
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

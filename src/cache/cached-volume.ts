@@ -9,6 +9,7 @@ import { makeDurableDirectory } from '../lib/disk/durable-directory.ts';
 import type { Disk } from '../lib/disk.ts';
 import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import type { RangeCells, Tally } from '../lib/range-cells.ts';
 import { logDirectory } from './cache-directory.ts';
 import { CleanReader } from './clean-reader.ts';
 import { DamagedPages } from './dirty/damaged-pages.ts';
@@ -187,6 +188,12 @@ export class CachedVolume {
       cache: this.#cache.status(),
       missedPages: this.#reader.missedPages,
     };
+  }
+
+  /** Adds what is not in the bucket yet to `dirty`, and what is at hand of what is there to `clean`. */
+  *tally(dirty: RangeCells, clean: RangeCells): Tally {
+    yield* this.#store.map.tally(dirty);
+    yield* this.#cache.tally(clean);
   }
 
   /** See BlockDevice. */

@@ -66,6 +66,25 @@ export function wholeNumber(min: number, max: number): Format<number> {
   };
 }
 
+export const price: Format<number> = {
+  name: 'number from 0 to 1000000',
+  read: (text) => (/^\d+(\.\d+)?$/.test(text) ? Number(text) : text),
+  check(value) {
+    if (typeof value !== 'number' || !(value >= 0 && value <= 1e6)) {
+      throw new Error(`expected a number from 0 to 1000000, such as 0.005, not ${show(value)}`);
+    }
+  },
+};
+
+export const currency: Format<string> = {
+  name: 'three capital letters, such as `USD`',
+  read: asIs,
+  check(value) {
+    if (typeof value === 'string' && /^[A-Z]{3}$/.test(value)) return;
+    throw new Error(`expected three capital letters such as "USD", not ${show(value)}`);
+  },
+};
+
 /** `later`: values of other versions, with the reason why they are not taken here. */
 export function oneOf<const T extends string>(
   choices: readonly T[],

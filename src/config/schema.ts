@@ -3,6 +3,7 @@ import { accessList } from './access-rules.ts';
 import {
   boolean,
   cipher,
+  currency,
   duration,
   endpointUrl,
   type Format,
@@ -12,6 +13,7 @@ import {
   listenList,
   oneOf,
   powerOfTwoSize,
+  price,
   rate,
   secretText,
   size,
@@ -225,7 +227,7 @@ export const ROOT_SCHEMA = {
   admin: {
     listen: optional(
       listenAddress,
-      'TCP address for metrics (`/metrics`) and health checks (`/healthz`, `/readyz`) over HTTP. `null`: none. The configuration that comes ' +
+      'TCP address for the status page (`/`), metrics (`/metrics`) and health checks (`/healthz`, `/readyz`) over HTTP. `null`: none. The configuration that comes ' +
         'with the package sets 127.0.0.1:9310: two appliances on a machine need two addresses.',
     ),
     hosts: field(
@@ -233,6 +235,24 @@ export const ROOT_SCHEMA = {
       [],
       "Names that requests may have in their `Host` header, besides addresses, `localhost` and the machine's own name. Others are refused, so that " +
         'no web page can have its own name point here.',
+    ),
+    token: secret(
+      'What the status page asks for before it lets anybody upload, warm or run something: at least 16 characters. Without it nothing can be ' +
+        'changed there. See [STATUS-PAGE.md](STATUS-PAGE.md).',
+    ),
+  },
+  cost: {
+    currency: field(currency, 'USD', 'The currency of the prices below, as ISO 4217 has it.'),
+    writesPerThousand: field(
+      price,
+      0.005,
+      'Price of a thousand requests of the class that S3 bills as writes: PUT and LIST. Costs are estimated from these prices, and shown; nothing else depends on them.',
+    ),
+    readsPerThousand: field(price, 0.0004, 'Price of a thousand GET and HEAD requests.'),
+    receivedPerGib: field(
+      price,
+      0,
+      'Price of a GiB fetched from the bucket. 0 where it is fetched from within its region; 0.09 is usual elsewhere.',
     ),
   },
   events: {

@@ -136,6 +136,17 @@ export interface AdminSettings {
   readonly listen: ListenAddress | null;
   /** Names that requests may be made to, besides this machine's own. */
   readonly hosts: readonly string[];
+  /** What whoever wants to change something has to know; null: nobody can. */
+  readonly token: string | null;
+}
+
+/** What the bucket's provider charges, to estimate costs. */
+export interface CostSettings {
+  /** ISO 4217. */
+  readonly currency: string;
+  readonly writesPerThousand: number;
+  readonly readsPerThousand: number;
+  readonly receivedPerGib: number;
 }
 
 export interface EventSettings {
@@ -191,6 +202,7 @@ export interface Settings {
   /** Where the volumes are served as files, or null. */
   readonly fuse: { readonly dir: string | null };
   readonly admin: AdminSettings;
+  readonly cost: CostSettings;
   readonly events: EventSettings;
   readonly lease: { readonly durationMs: number };
   /** How long SIGTERM waits for requests under way. */

@@ -17,7 +17,7 @@ const SOCKET_PATH_BYTES_MAX = 107;
 
 /** Everything but the volumes. Relative paths are taken from `cwd`. */
 export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): Omit<Settings, 'volumes'> {
-  const { cache, upload, schedule, nbd, fuse, admin, events, lease, shutdown, log } = spelled;
+  const { cache, upload, schedule, nbd, fuse, admin, cost, events, lease, shutdown, log } = spelled;
   const socket = nbd.socket === null ? null : resolve(cwd, nbd.socket);
   if (socket !== null && Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
     report('nbd.socket', `${socket} is too long for a unix socket: at most ${SOCKET_PATH_BYTES_MAX} bytes`);
@@ -58,7 +58,12 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
       tls: tlsSettings(nbd.tls, cwd, report),
     },
     fuse: { dir: fuseDir },
-    admin: { listen: admin.listen === null ? null : parseListenAddress(admin.listen), hosts: admin.hosts },
+    admin: {
+      listen: admin.listen === null ? null : parseListenAddress(admin.listen),
+      hosts: admin.hosts,
+      token: adminToken(admin.token, report),
+    },
+    cost,
     events: { webhook: events.webhook },
     lease: { durationMs: parseDuration(lease.duration) },
     shutdown: { drainMs: parseDuration(shutdown.drain) },
@@ -75,6 +80,14 @@ function scheduleSettings({ timezone, ...jobs }: SpelledRoot['schedule']): Sched
     report: of(jobs.report),
     cacheTrim: of(jobs.cacheTrim),
   };
+}
+
+/** It is sent in a header: what may not be in one cannot be in it. */
+function adminToken(token: string | null, report: Report): string | null {
+  if (token !== null && !/^[\x21-\x7e]{16,512}$/.test(token)) {
+    report('admin.token', 'expected 16 to 512 letters, digits and signs of ASCII, without blanks');
+  }
+  return token;
 }
 
 function isWithin(path: string, dir: string): boolean {

@@ -6,12 +6,13 @@ import type { Clock } from '../lib/clock.ts';
 import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { WriteOptions } from '../volume/block-device.ts';
-import { Errno, FallocateMode, Opcode, OpenFlag, Whence } from './constants.ts';
+import { Errno, FallocateMode, OpenFlag, Whence } from './constants.ts';
 import { errnoOf } from './errno.ts';
 import type { FuseFile } from './files.ts';
 import type { FuseLimits } from './limits.ts';
 import type { ReceiveBuffers } from './receive-buffers.ts';
 import type { Replier } from './replier.ts';
+import { FILE_COMMAND_NAMES, FileCommand, type FileStats } from './request-stats.ts';
 import { seekExtents } from './seek.ts';
 import {
   decodeFallocate,
@@ -42,8 +43,20 @@ const NO_DATA: Buffer = Buffer.alloc(0);
 /** Data of a slow write up to this size is moved out of the large buffer it came in. */
 const MOVED_BYTES_MAX = 256 * 1024;
 
+/** A request on its way: the kernel's header is used again before it may have ended. */
+interface FileCall {
+  readonly uniqueLow: number;
+  readonly uniqueHigh: number;
+  readonly command: FileCommand;
+  /** What it is about, as far as it is in the file. */
+  readonly bytes: number;
+  readonly stats: FileStats;
+  readonly startedMs: number;
+}
+
 /** A read that its device has not answered. */
 interface PendingRead {
+  readonly call: FileCall;
   interrupted: boolean;
   answered: boolean;
 }
@@ -79,10 +92,17 @@ export class FileRequests {
     return this.#bytesInFlight >= inFlightBytesMax || this.#requestsInFlight >= inFlightRequestsMax;
   }
 
-  read({ uniqueLow, uniqueHigh }: RequestHeader, { offset, size }: TransferRequest, { device }: FuseFile): void {
+  read(
+    { uniqueLow, uniqueHigh }: RequestHeader,
+    { offset, size }: TransferRequest,
+    { device }: FuseFile,
+    stats: FileStats,
+  ): void {
+    const startedMs = stats.start(FileCommand.READ);
     const length = Math.min(size, device.geometry.sizeBytes - offset);
     if (length <= 0) {
       this.#replier.data(uniqueLow, uniqueHigh, NO_DATA);
+      stats.succeeded(FileCommand.READ, 0, startedMs);
       return;
     }
     let data: Buffer | Promise<Buffer>;
@@ -91,15 +111,17 @@ export class FileRequests {
       const { body } = this.#replier;
       if (length <= body.length && device.readInto?.(body.subarray(0, length), offset) === true) {
         this.#replier.succeed(uniqueLow, uniqueHigh, length);
+        stats.succeeded(FileCommand.READ, length, startedMs);
         return;
       }
       data = device.read(offset, length);
     } catch (error) {
-      this.#deviceFailed(uniqueLow, uniqueHigh, Opcode.READ, error);
+      this.#deviceFailed({ uniqueLow, uniqueHigh, command: FileCommand.READ, bytes: length, stats, startedMs }, error);
       return;
     }
-    if (data instanceof Buffer) this.#readDone(uniqueLow, uniqueHigh, length, data);
-    else this.#readLater(uniqueLow, uniqueHigh, length, data);
+    const call: FileCall = { uniqueLow, uniqueHigh, command: FileCommand.READ, bytes: length, stats, startedMs };
+    if (data instanceof Buffer) this.#readDone(call, data);
+    else this.#readLater(call, data);
   }
 
   /** `request` is the current receive buffer, of which `end` bytes are the request. */
@@ -107,23 +129,26 @@ export class FileRequests {
     { uniqueLow, uniqueHigh }: RequestHeader,
     { offset, size, openFlags }: TransferRequest,
     { device }: FuseFile,
+    stats: FileStats,
     request: Buffer,
     end: number,
   ): void {
+    const startedMs = stats.start(FileCommand.WRITE);
     const { sizeBytes, readOnly } = device.geometry;
+    // As on a block device: what goes over the end is cut off, and from there on there is no space.
+    const length = Math.max(0, Math.min(size, sizeBytes - offset));
+    const call: FileCall = { uniqueLow, uniqueHigh, command: FileCommand.WRITE, bytes: length, stats, startedMs };
     if (WRITE_HEADER_BYTES + size > end) {
-      this.#replier.fail(uniqueLow, uniqueHigh, Errno.EINVAL);
+      this.#fail(call, Errno.EINVAL);
       return;
     }
     if (readOnly) {
-      this.#replier.fail(uniqueLow, uniqueHigh, Errno.EROFS);
+      this.#fail(call, Errno.EROFS);
       return;
     }
-    // As on a block device: what goes over the end is cut off, and from there on there is no space.
-    const length = Math.min(size, sizeBytes - offset);
-    if (length <= 0) {
-      if (size > 0) this.#replier.fail(uniqueLow, uniqueHigh, Errno.ENOSPC);
-      else this.#written(uniqueLow, uniqueHigh, 0);
+    if (length === 0) {
+      if (size > 0) this.#fail(call, Errno.ENOSPC);
+      else this.#written(call);
       return;
     }
     const moved = this.#slowWrites && length <= MOVED_BYTES_MAX;
@@ -133,66 +158,67 @@ export class FileRequests {
     try {
       done = device.write(offset, data, (openFlags & OpenFlag.DSYNC) === 0 ? PLAIN : FUA);
     } catch (error) {
-      this.#deviceFailed(uniqueLow, uniqueHigh, Opcode.WRITE, error);
+      this.#deviceFailed(call, error);
       return;
     }
     this.#slowWrites = done !== undefined;
-    if (done === undefined) this.#written(uniqueLow, uniqueHigh, length);
-    else this.#writeLater(uniqueLow, uniqueHigh, length, moved, done);
+    if (done === undefined) this.#written(call);
+    else this.#writeLater(call, moved, done);
   }
 
-  flush(header: RequestHeader, { device }: FuseFile): void {
-    this.#plain(header, () => device.flush());
+  flush(header: RequestHeader, { device }: FuseFile, stats: FileStats): void {
+    this.#plain(callOf(header, FileCommand.FLUSH, stats), () => device.flush());
   }
 
   /** Only what takes bytes away, and they read as zeros for certain: room is there always. */
-  fallocate(header: RequestHeader, { device }: FuseFile, request: Buffer): void {
+  fallocate(header: RequestHeader, { device }: FuseFile, stats: FileStats, request: Buffer): void {
     const { offset, length, mode } = decodeFallocate(request);
-    const { uniqueLow, uniqueHigh } = header;
     const { PUNCH_HOLE, ZERO_RANGE, KEEP_SIZE } = FallocateMode;
     const punch = mode === (PUNCH_HOLE | KEEP_SIZE);
     const { sizeBytes, readOnly } = device.geometry;
+    const clipped = Math.max(0, Math.min(length, sizeBytes - offset));
+    const call = callOf(header, FileCommand.ZERO, stats, clipped);
     if (!punch && (mode & ~KEEP_SIZE) !== ZERO_RANGE) {
-      this.#replier.fail(uniqueLow, uniqueHigh, Errno.EOPNOTSUPP);
+      this.#fail(call, Errno.EOPNOTSUPP);
       return;
     }
     if (readOnly) {
-      this.#replier.fail(uniqueLow, uniqueHigh, Errno.EROFS);
+      this.#fail(call, Errno.EROFS);
       return;
     }
     if ((mode & KEEP_SIZE) === 0 && offset + length > sizeBytes) {
-      this.#replier.fail(uniqueLow, uniqueHigh, Errno.ENOSPC);
+      this.#fail(call, Errno.ENOSPC);
       return;
     }
-    const clipped = Math.min(length, sizeBytes - offset);
-    if (clipped <= 0) {
-      this.#replier.succeed(uniqueLow, uniqueHigh);
+    if (clipped === 0) {
+      this.#succeed(call);
       return;
     }
-    this.#plain(header, () => device.zero(offset, clipped, { fua: false, mayTrim: punch, fastOnly: false }));
+    this.#plain(call, () => device.zero(offset, clipped, { fua: false, mayTrim: punch, fastOnly: false }));
   }
 
-  seek({ uniqueLow, uniqueHigh }: RequestHeader, { device }: FuseFile, request: Buffer): void {
+  seek(header: RequestHeader, { device }: FuseFile, stats: FileStats, request: Buffer): void {
     const { offset, whence } = decodeSeek(request);
+    const call = callOf(header, FileCommand.SEEK, stats);
     if (whence !== Whence.DATA && whence !== Whence.HOLE) {
-      this.#replier.fail(uniqueLow, uniqueHigh, Errno.EINVAL);
+      this.#fail(call, Errno.EINVAL);
       return;
     }
     if (offset >= device.geometry.sizeBytes) {
-      this.#replier.fail(uniqueLow, uniqueHigh, Errno.ENXIO);
+      this.#fail(call, Errno.ENXIO);
       return;
     }
     this.#track(
       0,
       seekExtents(device, offset, whence === Whence.HOLE).then((found) => {
         if (found === null) {
-          this.#replier.fail(uniqueLow, uniqueHigh, Errno.ENXIO);
+          this.#fail(call, Errno.ENXIO);
           return;
         }
         writeUInt64(this.#replier.body, 0, found);
-        this.#replier.succeed(uniqueLow, uniqueHigh, SEEK_REPLY_BYTES);
+        this.#succeed(call, SEEK_REPLY_BYTES);
       }),
-      (error) => this.#deviceFailed(uniqueLow, uniqueHigh, Opcode.LSEEK, error),
+      (error) => this.#deviceFailed(call, error),
     );
   }
 
@@ -208,13 +234,13 @@ export class FileRequests {
     void clock.sleep(limits.interruptGraceMs).then(() => {
       if (read.answered) return;
       read.answered = true;
-      this.#replier.fail(unique >>> 0, Math.floor(unique / 2 ** 32), Errno.EINTR);
+      this.#fail(read.call, Errno.EINTR);
     });
   }
 
-  #readLater(uniqueLow: number, uniqueHigh: number, length: number, data: Buffer | Promise<Buffer>): void {
-    const unique = uniqueHigh * 2 ** 32 + uniqueLow;
-    const read: PendingRead = { interrupted: false, answered: false };
+  #readLater(call: FileCall, data: Buffer | Promise<Buffer>): void {
+    const unique = call.uniqueHigh * 2 ** 32 + call.uniqueLow;
+    const read: PendingRead = { call, interrupted: false, answered: false };
     this.#pendingReads.set(unique, read);
     const answer = (reply: () => void): void => {
       this.#pendingReads.delete(unique);
@@ -223,53 +249,55 @@ export class FileRequests {
       reply();
     };
     this.#track(
-      length,
-      Promise.resolve(data).then((bytes) => answer(() => this.#readDone(uniqueLow, uniqueHigh, length, bytes))),
-      (error) => answer(() => this.#deviceFailed(uniqueLow, uniqueHigh, Opcode.READ, error)),
+      call.bytes,
+      Promise.resolve(data).then((bytes) => answer(() => this.#readDone(call, bytes))),
+      (error) => answer(() => this.#deviceFailed(call, error)),
     );
   }
 
-  #readDone(uniqueLow: number, uniqueHigh: number, length: number, data: Buffer): void {
-    if (data.length === length) this.#replier.data(uniqueLow, uniqueHigh, data);
-    else {
-      const error = new Error(`the device returned ${data.length} bytes instead of ${length}`);
-      this.#deviceFailed(uniqueLow, uniqueHigh, Opcode.READ, error);
+  #readDone(call: FileCall, data: Buffer): void {
+    const { uniqueLow, uniqueHigh, bytes, stats, startedMs } = call;
+    if (data.length !== bytes) {
+      this.#deviceFailed(call, new Error(`the device returned ${data.length} bytes instead of ${bytes}`));
+      return;
     }
+    this.#replier.data(uniqueLow, uniqueHigh, data);
+    stats.succeeded(FileCommand.READ, bytes, startedMs);
   }
 
-  #writeLater(uniqueLow: number, uniqueHigh: number, length: number, moved: boolean, done: Promise<void>): void {
+  #writeLater(call: FileCall, moved: boolean, done: Promise<void>): void {
     const kept = moved ? null : this.#buffers.keep();
     this.#track(
-      kept === null ? length : kept.length,
+      kept === null ? call.bytes : kept.length,
       Promise.resolve(done).then(() => {
         if (kept !== null) this.#buffers.give(kept);
-        this.#written(uniqueLow, uniqueHigh, length);
+        this.#written(call);
       }),
       // The buffer is not used again: a write that was given up may still be on its way out of the process somewhere.
-      (error) => this.#deviceFailed(uniqueLow, uniqueHigh, Opcode.WRITE, error),
+      (error) => this.#deviceFailed(call, error),
     );
   }
 
-  #written(uniqueLow: number, uniqueHigh: number, length: number): void {
-    encodeWritten(this.#replier.body, 0, length);
-    this.#replier.succeed(uniqueLow, uniqueHigh, WRITE_REPLY_BYTES);
+  #written(call: FileCall): void {
+    encodeWritten(this.#replier.body, 0, call.bytes);
+    this.#succeed(call, WRITE_REPLY_BYTES);
   }
 
   /** A request that is answered without data. */
-  #plain({ uniqueLow, uniqueHigh, opcode }: RequestHeader, call: () => void | Promise<void>): void {
+  #plain(call: FileCall, ask: () => void | Promise<void>): void {
     let done: void | Promise<void>;
     try {
-      done = call();
+      done = ask();
     } catch (error) {
-      this.#deviceFailed(uniqueLow, uniqueHigh, opcode, error);
+      this.#deviceFailed(call, error);
       return;
     }
-    if (done === undefined) this.#replier.succeed(uniqueLow, uniqueHigh);
+    if (done === undefined) this.#succeed(call);
     else {
       this.#track(
         0,
-        Promise.resolve(done).then(() => this.#replier.succeed(uniqueLow, uniqueHigh)),
-        (error) => this.#deviceFailed(uniqueLow, uniqueHigh, opcode, error),
+        Promise.resolve(done).then(() => this.#succeed(call)),
+        (error) => this.#deviceFailed(call, error),
       );
     }
   }
@@ -289,11 +317,25 @@ export class FileRequests {
     });
   }
 
-  #deviceFailed(uniqueLow: number, uniqueHigh: number, opcode: number, error: unknown): void {
+  #deviceFailed(call: FileCall, error: unknown): void {
     const { log } = this.#options;
-    const fields = { opcode, error: describeError(error) };
+    const fields = { request: FILE_COMMAND_NAMES[call.command], error: describeError(error) };
     if (error instanceof StorageError) log.debug('a request failed', fields);
     else log.error('a request failed unexpectedly', fields);
-    this.#replier.fail(uniqueLow, uniqueHigh, errnoOf(error));
+    this.#fail(call, errnoOf(error));
   }
+
+  #succeed({ uniqueLow, uniqueHigh, command, bytes, stats, startedMs }: FileCall, bodyBytes = 0): void {
+    this.#replier.succeed(uniqueLow, uniqueHigh, bodyBytes);
+    stats.succeeded(command, bytes, startedMs);
+  }
+
+  #fail({ uniqueLow, uniqueHigh, command, stats, startedMs }: FileCall, errno: Errno): void {
+    this.#replier.fail(uniqueLow, uniqueHigh, errno);
+    stats.failed(command, errno, startedMs);
+  }
+}
+
+function callOf({ uniqueLow, uniqueHigh }: RequestHeader, command: FileCommand, stats: FileStats, bytes = 0): FileCall {
+  return { uniqueLow, uniqueHigh, command, bytes, stats, startedMs: stats.start(command) };
 }

@@ -1,6 +1,7 @@
 /** The files of the directory: one for each volume, with the number the kernel knows it by. */
 import type { BlockDevice } from '../volume/block-device.ts';
 import { ROOT_NODE } from './constants.ts';
+import { type FileCommandSnapshot, FileStats } from './request-stats.ts';
 
 export interface FuseFile {
   /** Of at most 255 bytes, without a slash. */
@@ -19,6 +20,7 @@ export interface FileTable {
 export class FileNodes {
   readonly #files: FileTable;
   readonly #names: string[] = [];
+  readonly #stats: FileStats[] = [];
   readonly #nodes = new Map<string, number>();
 
   constructor(files: FileTable) {
@@ -38,6 +40,7 @@ export class FileNodes {
     const known = this.#nodes.get(name);
     if (known !== undefined) return known;
     this.#names.push(name);
+    this.#stats.push(new FileStats());
     const node = ROOT_NODE + this.#names.length;
     this.#nodes.set(name, node);
     return node;
@@ -47,5 +50,14 @@ export class FileNodes {
   fileOf(node: number): FuseFile | undefined {
     const name = this.#names[node - ROOT_NODE - 1];
     return name === undefined ? undefined : this.#files.find(name);
+  }
+
+  /** What is counted of a file that `fileOf` has found. */
+  statsOf(node: number): FileStats {
+    return this.#stats[node - ROOT_NODE - 1] as FileStats;
+  }
+
+  snapshot(): { readonly file: string; readonly commands: readonly FileCommandSnapshot[] }[] {
+    return this.#names.map((file, index) => ({ file, commands: this.#stats[index]?.snapshot() ?? [] }));
   }
 }

@@ -32,6 +32,8 @@ export interface FuseStatus {
   readonly requests: number;
   readonly requestsInFlight: number;
   readonly bytesInFlight: number;
+  /** What has been asked of each file's bytes. */
+  readonly files: ReturnType<Session['counters']>;
 }
 
 export interface CloseOptions {
@@ -105,6 +107,7 @@ export class FuseServer {
       requests: this.#session?.requests ?? 0,
       requestsInFlight: this.#session?.inFlight ?? 0,
       bytesInFlight: this.#session?.bytesInFlight ?? 0,
+      files: this.#session?.counters() ?? [],
     };
   }
 

@@ -102,6 +102,11 @@ export class Session {
     return this.#directory.openFiles(name);
   }
 
+  /** What has been asked of each file's bytes. */
+  counters(): ReturnType<FileNodes['snapshot']> {
+    return this.#nodes.snapshot();
+  }
+
   /** True while no further request should be fed. */
   get full(): boolean {
     return this.#fileRequests.full;
@@ -231,10 +236,11 @@ export class Session {
     }
     if (opcode === Opcode.READ || opcode === Opcode.WRITE) decodeTransfer(request, this.#transfer);
     if (opcode === Opcode.WRITE || opcode === Opcode.FALLOCATE) this.#directory.wroteTo(file);
-    if (opcode === Opcode.READ) this.#fileRequests.read(header, this.#transfer, file);
-    else if (opcode === Opcode.WRITE) this.#fileRequests.write(header, this.#transfer, file, request, length);
-    else if (opcode === Opcode.FALLOCATE) this.#fileRequests.fallocate(header, file, request);
-    else if (opcode === Opcode.LSEEK) this.#fileRequests.seek(header, file, request);
-    else this.#fileRequests.flush(header, file);
+    const stats = this.#nodes.statsOf(node);
+    if (opcode === Opcode.READ) this.#fileRequests.read(header, this.#transfer, file, stats);
+    else if (opcode === Opcode.WRITE) this.#fileRequests.write(header, this.#transfer, file, stats, request, length);
+    else if (opcode === Opcode.FALLOCATE) this.#fileRequests.fallocate(header, file, stats, request);
+    else if (opcode === Opcode.LSEEK) this.#fileRequests.seek(header, file, stats, request);
+    else this.#fileRequests.flush(header, file, stats);
   }
 }

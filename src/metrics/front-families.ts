@@ -1,10 +1,15 @@
 /** What clients ask, over NBD and over FUSE. */
+import type { FuseStatus } from '../fuse/server.ts';
 import { LATENCY_BOUNDS_SECONDS } from '../lib/latency-table.ts';
 import type { Family } from './family.ts';
 import type { Reading } from './sources.ts';
 
 const attached = ({ nbd }: Reading, name: string): number =>
   nbd.connections.filter((connection) => connection.export === name).length;
+
+function fileCommands({ fuse }: Reading): (FuseStatus['files'][number]['commands'][number] & { volume: string })[] {
+  return fuse?.files.flatMap(({ file, commands }) => commands.map((one) => ({ ...one, volume: file }))) ?? [];
+}
 
 export const NBD_FAMILIES: readonly Family<Reading>[] = [
   {
@@ -105,6 +110,39 @@ export const FUSE_FAMILIES: readonly Family<Reading>[] = [
     help: "The kernel's FUSE requests.",
     labels: [],
     read: ({ fuse }) => (fuse === null ? [] : [{ value: fuse.requests }]),
+  },
+  {
+    name: 'bucketdisk_fuse_file_requests_total',
+    type: 'counter',
+    help: "FUSE requests for a volume's bytes that have ended. result: ok or an errno.",
+    labels: ['volume', 'command', 'result'],
+    read: (reading) =>
+      fileCommands(reading).flatMap(({ volume, command, results }) =>
+        results.map(({ result, count }) => ({ labels: { volume, command, result }, value: count })),
+      ),
+  },
+  {
+    name: 'bucketdisk_fuse_file_bytes_total',
+    type: 'counter',
+    help: 'Bytes that successful FUSE requests have read, written or zeroed.',
+    labels: ['volume', 'command'],
+    read: (reading) =>
+      fileCommands(reading)
+        .filter(({ command }) => command === 'read' || command === 'write' || command === 'zero')
+        .map(({ volume, command, bytes }) => ({ labels: { volume, command }, value: bytes })),
+  },
+  {
+    name: 'bucketdisk_fuse_request_duration_seconds',
+    type: 'histogram',
+    help: "Time from a FUSE request for a volume's bytes until it has been answered: of one read and one write in 7, and of all others.",
+    labels: ['volume', 'command'],
+    read: (reading) =>
+      fileCommands(reading).map(({ volume, command, latencyCounts, latencySumSeconds }) => ({
+        labels: { volume, command },
+        bounds: LATENCY_BOUNDS_SECONDS,
+        counts: latencyCounts,
+        sum: latencySumSeconds,
+      })),
   },
   {
     name: 'bucketdisk_fuse_requests_in_flight',

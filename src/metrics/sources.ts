@@ -29,6 +29,13 @@ export interface NbdReading {
   readonly inFlightBytes: number;
 }
 
+/** What the bucket's provider charges. */
+export interface Prices {
+  readonly writesPerThousand: number;
+  readonly readsPerThousand: number;
+  readonly receivedPerGib: number;
+}
+
 /** Of one moment: read once for each time that somebody asks. */
 export interface Reading {
   readonly version: string;
@@ -37,7 +44,11 @@ export interface Reading {
   readonly nbd: NbdReading;
   /** Null where there is none. */
   readonly fuse: FuseStatus | null;
-  readonly store: { readonly metrics: StoreMetricsSnapshot; readonly health: StoreHealthSnapshot };
+  readonly store: {
+    readonly metrics: StoreMetricsSnapshot;
+    readonly health: StoreHealthSnapshot;
+    readonly prices: Prices;
+  };
   readonly uploadWindow: { readonly open: boolean; readonly rateBytes: number | null };
   readonly jobs: readonly JobCounters[];
   readonly now: Date;

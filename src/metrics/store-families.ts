@@ -2,15 +2,9 @@
 import { LATENCY_BOUNDS_MS, type StoreOperation, type StoreOutcome } from '../object/store-metrics.ts';
 import type { Family, Sample } from './family.ts';
 import type { Reading } from './sources.ts';
+import { billedRequests, storeCost } from './store-cost.ts';
 
 type Operation = Reading['store']['metrics']['operations'][StoreOperation];
-
-/** As S3 counts them on its bill: a multi-delete is free, a listing costs what a PUT does. */
-const REQUEST_CLASSES: Readonly<Record<'write' | 'read' | 'free', readonly StoreOperation[]>> = {
-  write: ['put', 'list'],
-  read: ['get', 'head'],
-  free: ['delete'],
-};
 
 const BOUNDS_SECONDS = LATENCY_BOUNDS_MS.map((ms) => ms / 1000);
 
@@ -67,9 +61,17 @@ export const STORE_FAMILIES: readonly Family<Reading>[] = [
     help: 'Requests as S3 bills them. class: write is PUT and LIST, read is GET and HEAD, free is DELETE.',
     labels: ['class'],
     read: ({ store }) =>
-      Object.entries(REQUEST_CLASSES).map(([name, operations]) => ({
+      Object.entries(billedRequests(store.metrics)).map(([name, value]) => ({ labels: { class: name }, value })),
+  },
+  {
+    name: 'bucketdisk_store_cost_total',
+    type: 'counter',
+    help: 'What that costs at the prices under cost, in cost.currency. class: write, read, and received for what is fetched.',
+    labels: ['class'],
+    read: ({ store }) =>
+      Object.entries(storeCost(store.metrics, store.prices)).map(([name, value]) => ({
         labels: { class: name },
-        value: operations.reduce((sum, operation) => sum + store.metrics.operations[operation].attempts, 0),
+        value,
       })),
   },
   {

@@ -11,6 +11,7 @@ import type { BlockDevice } from './block-device.ts';
 import type { Hold } from './hold.ts';
 import { checkGeometry } from './identity.ts';
 import { volumeKeys } from './volume-keys.ts';
+import { drawMap, type MapRange, type VolumeMap } from './volume-map.ts';
 import type { VolumeOptions } from './volume-options.ts';
 import { type VolumeRecord, writeRecord } from './volume-record.ts';
 
@@ -90,6 +91,11 @@ export class Volume {
   /** Why another writer has it now, or null. */
   get lost(): StorageError | null {
     return this.#hold?.lost ?? null;
+  }
+
+  /** Where the bytes of a range are, for people: see VolumeMap. INVALID for a range that is not in the volume. */
+  map(range: MapRange): Promise<VolumeMap> {
+    return drawMap(range, this.#layout, this.cached);
   }
 
   /**

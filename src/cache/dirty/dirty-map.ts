@@ -1,5 +1,6 @@
 /** Where the newest bytes of every page are that the bucket does not have yet. */
-import { PAGE_BYTES } from '../page.ts';
+import type { RangeCells, Tally } from '../../lib/range-cells.ts';
+import { PAGE_BYTES, pageAfter, pageOf } from '../page.ts';
 import { PageIndex } from './page-index.ts';
 import { PartialPage } from './partial-page.ts';
 import { type ZeroRange, ZeroRanges } from './zero-ranges.ts';
@@ -101,6 +102,15 @@ export class DirtyMap {
 
   zeroRangesIn(first: number, end: number): ZeroRange[] {
     return this.#zeroes.overlapping(first, end);
+  }
+
+  /** Adds what is dirty to `cells`. What was written after its range had been zeroed counts twice. */
+  *tally(cells: RangeCells): Tally {
+    yield* this.#pages.tally(cells);
+    for (const page of this.#partials.keys()) cells.add(page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+    for (const { first, end } of this.#zeroes.overlapping(pageOf(cells.offset), pageAfter(cells.end))) {
+      cells.add(first * PAGE_BYTES, end * PAGE_BYTES);
+    }
   }
 
   #dropPartials(first: number, end: number): void {

@@ -1,4 +1,6 @@
 /** From page numbers to the record of the log that holds the page: a hash table in typed arrays. */
+import { type RangeCells, TALLY_STEPS, type Tally } from '../../lib/range-cells.ts';
+import { PAGE_BYTES } from '../page.ts';
 
 const CAPACITY_MIN = 1024;
 const EMPTY = -1;
@@ -91,6 +93,15 @@ export class PageIndex {
     }
     for (const page of this.#pages) if (page >= first && page < end) found[count++] = page;
     return found.subarray(0, count).sort();
+  }
+
+  /** Adds the pages that are there to `cells`. */
+  *tally(cells: RangeCells): Tally {
+    for (let at = 0; at < this.#pages.length; at++) {
+      const page = this.#pages[at] as number;
+      if (page !== EMPTY) cells.add(page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+      if (at % TALLY_STEPS === TALLY_STEPS - 1) yield;
+    }
   }
 
   clear(): void {

@@ -4,6 +4,7 @@ import type { Clock } from '../../lib/clock.ts';
 import type { Disk, DiskFile } from '../../lib/disk.ts';
 import { describeError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
+import type { RangeCells, Tally } from '../../lib/range-cells.ts';
 import { PAGE_BYTES } from '../page.ts';
 import { Complaint } from './complaint.ts';
 import type { EvictionQueues } from './eviction-queues.ts';
@@ -212,6 +213,11 @@ export class ReadCache {
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  /** Adds the pages that are there to `cells`. */
+  *tally(cells: RangeCells): Tally {
+    if (this.#closing === null) yield* this.#table.tally(cells);
   }
 
   status(): ReadCacheStatus {

@@ -1,6 +1,8 @@
 /** What is in which slot: typed arrays for what the cache knows of each slot, and a hash table from lines to slots. */
+import { type RangeCells, TALLY_STEPS, type Tally } from '../../lib/range-cells.ts';
+import { PAGE_BYTES } from '../page.ts';
 import { Bitmap } from './bitmap.ts';
-import { bitCount, indexOf, LINE_PAGES, scatter } from './geometry.ts';
+import { bitCount, indexOf, LINE_BYTES, LINE_PAGES, runLength, scatter } from './geometry.ts';
 
 const NO_LINE = -1;
 const EMPTY = -1;
@@ -124,6 +126,26 @@ export class SlotTable {
     this.#masks[slot] = mask & ~pages;
     this.#pages -= bitCount(cleared);
     this.#changes.mark(slot);
+  }
+
+  /** Adds the pages that are there to `cells`. */
+  *tally(cells: RangeCells): Tally {
+    const firstLine = Math.floor(cells.offset / LINE_BYTES);
+    const lastLine = Math.floor((cells.end - 1) / LINE_BYTES);
+    for (let slot = 0; slot < this.slots; slot++) {
+      const line = this.#lines[slot] as number;
+      if (line >= firstLine && line <= lastLine) {
+        // A run of pages at a time: mostly there is one.
+        const mask = this.#masks[slot] as number;
+        for (let page = 0; page < LINE_PAGES; ) {
+          const length = runLength(mask, page);
+          const from = line * LINE_BYTES + page * PAGE_BYTES;
+          if (length > 0) cells.add(from, from + length * PAGE_BYTES);
+          page += length + 1;
+        }
+      }
+      if (slot % TALLY_STEPS === TALLY_STEPS - 1) yield;
+    }
   }
 
   #homeOf(line: number): number {

@@ -1,5 +1,7 @@
 /** What is known of each block's object: one byte a block, in pages that exist only where blocks differ. */
 
+import { type RangeCells, TALLY_STEPS, type Tally } from '../../lib/range-cells.ts';
+
 /** Nobody has looked yet. The survey may settle it. */
 export const UNKNOWN = 0;
 /** No object: the block is zeros. */
@@ -91,6 +93,22 @@ export class BlockStates {
       for (; block < pageEnd; block++) if ((page[block & (PAGE_BLOCKS - 1)] === state) === wanted) return block;
     }
     return end;
+  }
+
+  /** Adds the blocks that have an object, or may have one, to `stored`, and those that are UNKNOWN to `unknown`. */
+  *tally(blockSizeBytes: number, stored: RangeCells, unknown: RangeCells): Tally {
+    const end = Math.min(this.#count, Math.ceil(stored.end / blockSizeBytes));
+    for (let chunk = Math.floor(stored.offset / blockSizeBytes); chunk < end; chunk += TALLY_STEPS) {
+      const chunkEnd = Math.min(end, chunk + TALLY_STEPS);
+      for (let block = chunk; block < chunkEnd; ) {
+        const state = this.get(block);
+        const runEnd = this.next(state, false, block, chunkEnd);
+        const cells = state === UNKNOWN ? unknown : stored;
+        if (state !== ABSENT) cells.add(block * blockSizeBytes, runEnd * blockSizeBytes);
+        block = runEnd;
+      }
+      yield;
+    }
   }
 
   /** How many blocks of [from, end) are in `state`. */

@@ -4,6 +4,7 @@ import { copyPart } from '../../lib/copy-part.ts';
 import { raceAbort, withDeadline } from '../../lib/deadline.ts';
 import { StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
+import type { RangeCells, Tally } from '../../lib/range-cells.ts';
 import { RangeGates } from '../../lib/range-gates.ts';
 import { Semaphore } from '../../lib/semaphore.ts';
 import { settleAll } from '../../lib/settle.ts';
@@ -95,6 +96,12 @@ export class BlocksLayout implements Layout, BlockWorker {
   /** Blocks that have an object, or null where that is not known. */
   get storedBlocks(): number | null {
     return this.#survey?.status.state === 'done' ? (this.#states?.count(PRESENT) ?? null) : null;
+  }
+
+  /** Adds what has an object to `stored`, and what nobody knows of to `unknown`. */
+  *tally(stored: RangeCells, unknown: RangeCells): Tally {
+    if (this.#states === null) unknown.add(0, this.sizeBytes);
+    else yield* this.#states.tally(this.blockSizeBytes, stored, unknown);
   }
 
   read(offset: number, length: number): Promise<Buffer> {

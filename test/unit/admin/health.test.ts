@@ -49,8 +49,9 @@ test('/healthz does not depend on what /readyz tells', async () => {
   let problems: string[] = [];
   const routes = healthRoutes(() => problems);
   const ask = async (path: string) => {
-    const answer = await routes[path]?.GET?.();
-    return [answer?.status, answer?.body];
+    const answer = await routes[path]?.GET?.({ query: new URLSearchParams(), body: {} });
+    assert.ok(answer !== undefined && 'body' in answer);
+    return [answer.status, answer.body];
   };
   assert.deepEqual(await ask('/healthz'), [200, 'ok\n']);
   assert.deepEqual(await ask('/readyz'), [200, 'ok\n']);

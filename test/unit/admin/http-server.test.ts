@@ -6,7 +6,8 @@ import { describe, type TestContext, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { isAllowedHost } from '../../../src/admin/allowed-host.ts';
-import { type HttpLimits, type HttpRoutes, HttpServer, plain } from '../../../src/admin/http-server.ts';
+import { type HttpRoutes, plain } from '../../../src/admin/http-routes.ts';
+import { type HttpLimits, HttpServer } from '../../../src/admin/http-server.ts';
 import { LogBook } from '../volume/fixtures.ts';
 
 const LARGE_BYTES = 64 * 1024 * 1024;
@@ -24,7 +25,7 @@ const ROUTES: HttpRoutes = {
 
 async function serve(t: TestContext, limits: Partial<HttpLimits> = {}) {
   const log = new LogBook();
-  const server = new HttpServer({ routes: ROUTES, hosts: ['disks.example'], log, limits });
+  const server = new HttpServer({ routes: ROUTES, hosts: ['disks.example'], token: null, log, limits });
   await server.listen('127.0.0.1', 0);
   t.after(() => server.close());
   const port = server.address?.port ?? 0;
@@ -225,7 +226,7 @@ describe('bounds', () => {
 describe('an address', () => {
   test('that is in use is told, with the way out', async (t) => {
     const { port, log } = await serve(t);
-    const second = new HttpServer({ routes: {}, hosts: [], log });
+    const second = new HttpServer({ routes: {}, hosts: [], token: null, log });
     const message = `127.0.0.1:${port} is in use by somebody else; set admin.listen to another address, or to null for none`;
     await assert.rejects(second.listen('127.0.0.1', port), { code: 'HELD', message });
     await second.close();
@@ -233,7 +234,7 @@ describe('an address', () => {
 
   test('that is not this machine is told too', async (t) => {
     const { log } = await serve(t);
-    const server = new HttpServer({ routes: {}, hosts: [], log });
+    const server = new HttpServer({ routes: {}, hosts: [], token: null, log });
     await assert.rejects(server.listen('192.0.2.1', 0), {
       code: 'INVALID',
       message: /192\.0\.2\.1:0 cannot be listened on/,

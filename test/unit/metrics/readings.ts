@@ -1,5 +1,7 @@
 /** A reading with something in every metric. */
 import type { CachedVolumeStatus } from '../../../src/cache/cached-volume.ts';
+import { Errno } from '../../../src/fuse/constants.ts';
+import { FileCommand, FileStats } from '../../../src/fuse/request-stats.ts';
 import type { Reading, VolumeReading } from '../../../src/metrics/sources.ts';
 import { Command, NbdErrno } from '../../../src/nbd/constants.ts';
 import { RequestStatsTable } from '../../../src/nbd/request-stats.ts';
@@ -53,6 +55,9 @@ export function reading(): Reading {
   media.succeeded(Command.READ, 4096, performance.now());
   media.failed(Command.WRITE, NbdErrno.ENOSPC, performance.now());
   media.succeeded(Command.FLUSH, 0, performance.now());
+  const file = new FileStats();
+  file.succeeded(FileCommand.WRITE, 8192, performance.now());
+  file.failed(FileCommand.READ, Errno.EIO, performance.now());
   const metrics = new StoreMetrics();
   for (const [operation, outcome, durationMs] of [
     ['get', 'ok', 3],
@@ -104,7 +109,10 @@ export function reading(): Reading {
       ],
       inFlightBytes: 8192,
     },
-    fuse: { dir: '/mnt', mounted: true, openFiles: 1, requests: 10, requestsInFlight: 2, bytesInFlight: 4096 },
+    fuse: {
+      ...{ dir: '/mnt', mounted: true, openFiles: 1, requests: 10, requestsInFlight: 2, bytesInFlight: 4096 },
+      files: [{ file: 'media', commands: file.snapshot() }],
+    },
     store: {
       metrics: metrics.snapshot(),
       health: {
@@ -113,6 +121,7 @@ export function reading(): Reading {
         failingSince: new Date(NOW.getTime() - 60_000),
         lastError: null,
       },
+      prices: { writesPerThousand: 0.5, readsPerThousand: 0.25, receivedPerGib: 0.09 },
     },
     uploadWindow: { open: true, rateBytes: 204_800 },
     jobs: [
