@@ -36,6 +36,7 @@ export const PACKAGE_OF_TOOL = {
   certtool: 'gnutls-bin',
   psktool: 'gnutls-bin',
   promtool: 'prometheus',
+  chromium: 'chromium',
   losetup: 'mount',
   mount: 'mount',
   fstrim: 'util-linux',

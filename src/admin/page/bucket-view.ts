@@ -4,7 +4,7 @@ import { make } from './dom.ts';
 import { Figure } from './figure.ts';
 import { count, duration, milliseconds, money, rate, size } from './format.ts';
 import type { PastSamples } from './past.ts';
-import { Plot, topByTen, topByTwo } from './plot.ts';
+import { Plot, topByHundred, topByTwo } from './plot.ts';
 
 const DAY_MS = 86_400_000;
 const MONTH_MS = 30 * DAY_MS;
@@ -75,7 +75,8 @@ function storePlots(): { readonly plot: Plot; readonly names: readonly string[] 
       plot: new Plot({
         title: 'Latency of the bucket, mean',
         format: milliseconds,
-        top: topByTen(10),
+        bottom: 0.1,
+        top: topByHundred(10),
         lines: [
           { label: 'GET', color: 'read' },
           { label: 'PUT', color: 'write' },

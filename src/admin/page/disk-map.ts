@@ -1,18 +1,21 @@
 /** The map of a disk: every cell a stretch of it, coloured by what is in it; to be looked into by pointer and by keys. */
 import type { Api } from './api.ts';
-import { cellColor, colorOf, type Kind, mix, type Rgb } from './cell-colors.ts';
+import { cellColor, colorOf, dirtySide, type Kind, mix, type Rgb } from './cell-colors.ts';
 import type { MapView } from './document.ts';
 import { byId, make, say, setAttributes } from './dom.ts';
 import { percent, size } from './format.ts';
 
-const CELL = 9;
-const PITCH = 11;
-const CELLS_MAX = 1600;
+/** From one cell to the next, at least; and what is left between them. */
+const PITCH_MIN = 11;
+const GAP = 2;
+const CELLS_MAX = 2000;
+const ROWS_MAX = 26;
 const PAGE_BYTES = 4096;
 const ZOOM = 8;
 const REFRESH_MS = 1_800;
-/** A map that takes long to draw is asked for less often: so much of the time at most. */
-const SHARE_MAX = 0.1;
+/** A map that takes long to come is asked for less often: so many times as long after it, up to a limit. */
+const PATIENCE = 5;
+const REFRESH_MAX_MS = 6_000;
 const FLASH_MS = 900;
 
 const KINDS: readonly (readonly [Kind, string])[] = [
@@ -52,9 +55,11 @@ export class DiskMap {
   #shares: Shares | null = null;
   #changedAt = new Float64Array(0);
   #columns = 1;
+  #pitch = PITCH_MIN;
   #cursor: number | null = null;
   #askAgainAt = 0;
   #asking = false;
+  #questions = 0;
   #frame = 0;
 
   constructor(api: Api, volume: string) {
@@ -102,7 +107,7 @@ export class DiskMap {
 
   /** To be called now and then: asks for a new map where the last one is old. */
   refresh(): void {
-    if (this.#asking || document.hidden || performance.now() < this.#askAgainAt) return;
+    if (this.#asking || document.hidden || this.#canvas.clientWidth === 0 || performance.now() < this.#askAgainAt) return;
     void this.#ask();
   }
 
@@ -139,8 +144,8 @@ export class DiskMap {
 
   #cellUnder(event: MouseEvent): number | null {
     const { left, top } = this.#canvas.getBoundingClientRect();
-    const column = Math.floor((event.clientX - left) / PITCH);
-    const cell = Math.floor((event.clientY - top) / PITCH) * this.#columns + column;
+    const column = Math.floor((event.clientX - left) / this.#pitch);
+    const cell = Math.floor((event.clientY - top) / this.#pitch) * this.#columns + column;
     return column < this.#columns && cell < this.#cells ? cell : null;
   }
 
@@ -180,7 +185,10 @@ export class DiskMap {
   }
 
   #resized(): void {
-    const columns = Math.max(8, Math.floor((this.#canvas.clientWidth + PITCH - CELL) / PITCH));
+    const width = this.#canvas.clientWidth + GAP;
+    const columns = Math.max(8, Math.floor(width / PITCH_MIN));
+    this.#pitch = width / columns;
+    this.#draw();
     if (columns === this.#columns) return;
     this.#columns = columns;
     void this.#ask();
@@ -188,20 +196,23 @@ export class DiskMap {
 
   async #ask(): Promise<void> {
     const range = this.#range;
-    const rows = Math.floor(CELLS_MAX / this.#columns);
+    // Only the newest question counts: answers may come in another order.
+    const question = ++this.#questions;
+    const rows = Math.min(ROWS_MAX, Math.floor(CELLS_MAX / this.#columns));
     const begun = performance.now();
     this.#asking = true;
     try {
       const view = await this.#api.map(this.#volume, range.offset, range.length, rows * this.#columns);
-      // Somebody has gone on to another range meanwhile.
-      if (range === this.#range) this.#show(view);
+      if (question === this.#questions) this.#show(view);
     } catch (error) {
-      if (range !== WHOLE && range === this.#range) this.#go(WHOLE, []);
+      if (question !== this.#questions) return;
+      // A volume may have become smaller than what was looked at.
+      if (range !== WHOLE) this.#go(WHOLE, []);
       else say(this.#said, `There is no map: ${error instanceof Error ? error.message : 'no answer'}`);
     } finally {
       this.#asking = false;
       const took = performance.now() - begun;
-      this.#askAgainAt = begun + Math.max(REFRESH_MS, took / SHARE_MAX);
+      this.#askAgainAt = begun + Math.max(REFRESH_MS, Math.min(REFRESH_MAX_MS, took * PATIENCE));
     }
   }
 
@@ -280,7 +291,7 @@ export class DiskMap {
     const scale = devicePixelRatio;
     const rows = Math.ceil(this.#cells / this.#columns);
     const width = Math.round(canvas.clientWidth * scale);
-    const height = Math.round((rows * PITCH - (PITCH - CELL)) * scale);
+    const height = Math.round((rows * this.#pitch - GAP) * scale);
     if (canvas.width !== width || canvas.height !== height) {
       canvas.width = width;
       canvas.height = height;
@@ -297,7 +308,6 @@ export class DiskMap {
     let flashing = false;
     for (let cell = 0; cell < this.#cells; cell++) {
       let color = cellColor(colors, {
-        dirty: shares.dirty[cell] ?? 0,
         clean: shares.clean[cell] ?? 0,
         stored: shares.stored[cell] ?? 0,
         unknown: shares.unknown[cell] ?? 0,
@@ -307,22 +317,33 @@ export class DiskMap {
         color = mix(color, text, 0.55 * (1 - since / FLASH_MS));
         flashing = true;
       }
-      context.fillStyle = `rgb(${color.map(Math.round).join(' ')})`;
-      const [x, y] = [(cell % this.#columns) * PITCH, Math.floor(cell / this.#columns) * PITCH];
-      context.beginPath();
-      context.roundRect(x, y, CELL, CELL, 2);
-      context.fill();
+      const [x, y] = this.#placeOf(cell);
+      const side = this.#pitch - GAP;
+      square(context, x, y, side, color);
+      const inner = side * dirtySide(shares.dirty[cell] ?? 0);
+      if (inner > 0) square(context, x + (side - inner) / 2, y + (side - inner) / 2, inner, colors.dirty);
     }
     if (this.#cursor !== null) this.#paintCursor(context, this.#cursor, text);
     if (flashing) this.#draw();
   }
 
   #paintCursor(context: CanvasRenderingContext2D, cell: number, color: Rgb): void {
-    const [x, y] = [(cell % this.#columns) * PITCH, Math.floor(cell / this.#columns) * PITCH];
+    const [x, y] = this.#placeOf(cell);
     context.strokeStyle = `rgb(${color.join(' ')})`;
     context.lineWidth = 2;
-    context.strokeRect(x, y, CELL, CELL);
+    context.strokeRect(x, y, this.#pitch - GAP, this.#pitch - GAP);
   }
+
+  #placeOf(cell: number): readonly [x: number, y: number] {
+    return [(cell % this.#columns) * this.#pitch, Math.floor(cell / this.#columns) * this.#pitch];
+  }
+}
+
+function square(context: CanvasRenderingContext2D, x: number, y: number, side: number, color: Rgb): void {
+  context.fillStyle = `rgb(${color.map(Math.round).join(' ')})`;
+  context.beginPath();
+  context.roundRect(x, y, side, side, 2);
+  context.fill();
 }
 
 function bytesOf(base64: string): Uint8Array {

@@ -54,7 +54,7 @@ function clientCells(one: ConnectionView): string[] {
 export class JobsView {
   readonly #section: HTMLElement;
   readonly #api: Api;
-  readonly #table = new LiveTable('Jobs', ['Job', 'When', '#Next run', '#Last run', 'Result', '#Took', '#Runs']);
+  readonly #table = new LiveTable('Jobs', ['Job', 'When', 'Next run', 'Last run', 'Result', '#Took', '#Runs']);
   readonly #buttons = make('div', { class: 'actions' });
   readonly #told = make('p', { class: 'action-told', role: 'status' });
 

@@ -11,6 +11,9 @@ import { TokenDialog } from './token-dialog.ts';
 import { VolumeButtons } from './volume-buttons.ts';
 import { VolumeView } from './volume-view.ts';
 
+/** What the address of the page says after `#` where somebody has chosen a volume. */
+const VOLUME_HASH = '#volume=';
+
 const LINK_WORDS: Readonly<Record<LinkState, string>> = {
   live: 'live',
   waiting: 'connecting',
@@ -27,13 +30,13 @@ class StatusPage {
   readonly #clients = new ClientsView(byId('clients'));
   readonly #tabs = byId('tabs');
   #view: VolumeView | null = null;
-  #chosen: string | null = decodeURIComponent(location.hash.slice(1)) || null;
+  #chosen: string | null = volumeInAddress();
   #live: LiveDocument | null = null;
 
   constructor() {
     offerThemes(byId('theme'));
     this.#dialog = new TokenDialog(this.#api, () => this.#update());
-    addEventListener('hashchange', () => this.#choose(decodeURIComponent(location.hash.slice(1))));
+    addEventListener('hashchange', () => this.#choose(volumeInAddress() ?? ''));
     this.#api.listen(
       (live) => {
         this.#live = live;
@@ -75,7 +78,7 @@ class StatusPage {
       );
       for (const [index, tab] of tabs.entries()) {
         tab.addEventListener('click', () => {
-          location.hash = encodeURIComponent(names[index] ?? '');
+          location.hash = VOLUME_HASH + encodeURIComponent(names[index] ?? '');
         });
       }
       this.#tabs.replaceChildren(...tabs);
@@ -107,6 +110,11 @@ class StatusPage {
     setAttributes(link, { 'data-state': state });
     say(link, LINK_WORDS[state]);
   }
+}
+
+function volumeInAddress(): string | null {
+  const { hash } = location;
+  return hash.startsWith(VOLUME_HASH) ? decodeURIComponent(hash.slice(VOLUME_HASH.length)) : null;
 }
 
 /** What matters most, for whoever has the page in a tab behind others. */

@@ -24,6 +24,8 @@ export interface PlotOptions {
   readonly format: (value: number | null) => string;
   /** The top of the scale for a largest value. */
   readonly top: (largest: number) => number;
+  /** Where the scale begins, for one on which each step is so many times the one before. Left out: at 0, with equal steps. */
+  readonly bottom?: number;
 }
 
 export class Plot {
@@ -129,12 +131,16 @@ export class Plot {
     setAttributes(this.#svg, { viewBox: `0 0 ${width} ${HEIGHT}` });
     const known = this.#values.flatMap((values) => values.filter((value) => value !== null));
     const top = this.#options.top(Math.max(0, ...known));
-    const y = (value: number): number => HEIGHT - BOTTOM - (Math.min(value, top) / top) * (HEIGHT - BOTTOM - TOP);
-    [0, top / 2, top].forEach((value, index) => {
+    const { bottom } = this.#options;
+    const share = (value: number): number =>
+      bottom === undefined ? value / top : Math.log(Math.max(1, value / bottom)) / Math.log(top / bottom);
+    const y = (value: number): number => HEIGHT - BOTTOM - Math.min(1, share(value)) * (HEIGHT - BOTTOM - TOP);
+    const middle = bottom === undefined ? top / 2 : Math.sqrt(bottom * top);
+    [bottom ?? 0, middle, top].forEach((value, index) => {
       const at = String(Math.round(y(value)) + 0.5);
       setAttributes(this.#grid[index] as Element, { x2: String(width), y1: at, y2: at });
     });
-    [top / 2, top].forEach((value, index) => {
+    [middle, top].forEach((value, index) => {
       const tick = this.#ticks[index] as Element;
       setAttributes(tick, { y: String(Math.round(y(value)) - 4) });
       say(tick, this.#options.format(value));
@@ -147,7 +153,7 @@ export class Plot {
     this.#paths.forEach(({ line, area }, index) => {
       const runs = runsOf(this.#values[index] ?? [], (fromRight) => this.#x(fromRight), y);
       setAttributes(line, { d: runs.map(({ points }) => `M${points}${points.includes('L') ? '' : 'h.01'}`).join('') });
-      const floor = y(0);
+      const floor = HEIGHT - BOTTOM;
       const areas = runs.map(({ points, firstX, lastX }) => `M${firstX} ${floor}L${points}L${lastX} ${floor}Z`);
       if (area !== null) setAttributes(area, { d: areas.join('') });
     });
@@ -208,6 +214,11 @@ function runsOf(values: Values, x: (fromRight: number) => number, y: (value: num
 /** Twice as much again and again, from `least` on: for bytes. */
 export function topByTwo(least: number): (largest: number) => number {
   return (largest) => 2 ** Math.ceil(Math.log2(Math.max(largest, least)));
+}
+
+/** A hundred times as much again and again, from `least` on: for a scale of equal ratios, so that its middle is a round number. */
+export function topByHundred(least: number): (largest: number) => number {
+  return (largest) => least * 100 ** Math.max(0, Math.ceil(Math.log10(Math.max(largest, least) / least) / 2 - 1e-9));
 }
 
 /** 1, 2, 5, 10 and so on, from `least` on: for what is counted in tens. */

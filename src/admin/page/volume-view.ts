@@ -6,7 +6,7 @@ import { make, say } from './dom.ts';
 import { Figure } from './figure.ts';
 import { count, duration, milliseconds, NOTHING_KNOWN, percent, rate, size, sizeParts } from './format.ts';
 import { Past, type PastSamples } from './past.ts';
-import { Plot, topByTen, topByTwo } from './plot.ts';
+import { Plot, topByHundred, topByTen, topByTwo } from './plot.ts';
 import type { VolumeButtons } from './volume-buttons.ts';
 
 const MIB = 2 ** 20;
@@ -184,7 +184,8 @@ function volumePlots(): { readonly plot: Plot; readonly names: readonly string[]
       plot: new Plot({
         title: 'Latency',
         format: milliseconds,
-        top: topByTen(1),
+        bottom: 0.01,
+        top: topByHundred(1),
         lines: [
           { label: 'read, median', color: 'read' },
           { label: 'write, median', color: 'write' },
