@@ -40,6 +40,7 @@ Where \`admin.listen\` is set, an HTTP server answers there. The configuration t
 
 | path | answer |
 |---|---|
+| \`/\` | the status page: see [STATUS-PAGE.md](STATUS-PAGE.md) |
 | \`/metrics\` | the metrics below, in Prometheus's text format, from memory |
 | \`/healthz\` | 200 while the process answers, whatever the bucket does |
 | \`/readyz\` | 200 while every configured volume is served, and \`fuse.dir\` and what \`mount\` has mounted are where they were put; else 503, and a line for each that is not |
@@ -61,7 +62,7 @@ Counters begin at 0 with the process. Some expressions to begin with:
 - how full the log is: \`bucketdisk_log_used_bytes / bucketdisk_log_size_bytes\`;
 - hit ratio: \`rate(bucketdisk_cache_hit_bytes_total[5m]) / (rate(bucketdisk_cache_hit_bytes_total[5m]) + rate(bucketdisk_cache_miss_bytes_total[5m]))\`;
 - reads below which 99 of 100 are: \`histogram_quantile(0.99, sum by (le, volume) (rate(bucketdisk_nbd_request_duration_seconds_bucket{command="read"}[5m])))\`;
-- cost in a month at 0.005 and 0.0004 dollars for a thousand requests: \`2592 * (0.005 * sum(rate(bucketdisk_store_billed_requests_total{class="write"}[1d])) + 0.0004 * sum(rate(bucketdisk_store_billed_requests_total{class="read"}[1d])))\`.`;
+- cost in a month, at the prices under \`cost\`: \`2592000 * sum(rate(bucketdisk_store_cost_total[1d]))\`.`;
 
 const PROCESS =
   "As prom-client tells them. `nodejs_eventloop_lag_seconds` and those after it are the event loop's lag.";
