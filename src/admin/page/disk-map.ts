@@ -107,7 +107,8 @@ export class DiskMap {
 
   /** To be called now and then: asks for a new map where the last one is old. */
   refresh(): void {
-    if (this.#asking || document.hidden || this.#canvas.clientWidth === 0 || performance.now() < this.#askAgainAt) return;
+    if (this.#asking || document.hidden || this.#canvas.clientWidth === 0 || performance.now() < this.#askAgainAt)
+      return;
     void this.#ask();
   }
 

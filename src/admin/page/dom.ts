@@ -60,7 +60,11 @@ export class LiveTable {
     );
     this.#body = make('tbody');
     const table = make('table', { 'aria-label': caption }, make('thead', {}, make('tr', {}, ...heads)), this.#body);
-    this.element = make('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `Table: ${caption}` }, table);
+    this.element = make(
+      'div',
+      { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `Table: ${caption}` },
+      table,
+    );
   }
 
   show(rows: readonly { readonly key: string; readonly cells: readonly string[] }[]): void {
