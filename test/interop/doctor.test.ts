@@ -144,7 +144,7 @@ describe('doctor', { timeout: TIMEOUT_MS }, () => {
   });
 
   it('names what is wrong with the machine', async (t) => {
-    if (!requireTools(t, ['mount', 'setpriv']) || !requireFacilities(t, ['root'])) return;
+    if (!requireTools(t, ['mount', 'setpriv', 'unshare']) || !requireFacilities(t, ['root'])) return;
     const dir = await tempDir(t, 'doctor');
     const memory = join(dir, 'memory');
     await mkdir(memory);
@@ -174,7 +174,7 @@ describe('doctor', { timeout: TIMEOUT_MS }, () => {
   });
 
   it('names a disk that does not sync, and one without a /dev/fuse', async (t) => {
-    if (!requireTools(t, ['strace', 'mount']) || !requireFacilities(t, ['root'])) return;
+    if (!requireTools(t, ['strace', 'mount', 'unshare']) || !requireFacilities(t, ['root'])) return;
     const dir = await tempDir(t, 'doctor');
     const config = {
       store: { url: `file://${join(dir, 'bucket')}` },

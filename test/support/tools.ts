@@ -41,6 +41,12 @@ export const PACKAGE_OF_TOOL = {
   mount: 'mount',
   fstrim: 'util-linux',
   setpriv: 'util-linux',
+  unshare: 'util-linux',
+  bash: 'bash',
+  zsh: 'zsh',
+  fish: 'fish',
+  mandoc: 'mandoc',
+  man: 'man-db',
 } as const;
 
 export type Tool = keyof typeof PACKAGE_OF_TOOL;

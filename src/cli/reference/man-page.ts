@@ -3,6 +3,11 @@ import { packageVersion } from '../package-version.ts';
 import { commandTree } from './command-tree.ts';
 import { allVerbs, usageOf, type VerbEntry } from './verb-tree.ts';
 
+/** Of the newest change that readers would notice; the page itself follows the command line. */
+const DATE = '2026-11-29';
+/** Hyphens take two characters in the source. */
+const WIDTH = 70;
+
 const HEADER = '.\\" Generated from src/cli by "npm run docs". Do not edit.';
 
 /** In roff, with the macros of man(7). */
@@ -11,7 +16,7 @@ export function manPage(): string {
   const verbs = allVerbs(tree).filter(({ verbs: children }) => children.length === 0);
   const lines = [
     HEADER,
-    `.TH BUCKETDISK 1 "" "bucketdisk ${packageVersion()}" "User Commands"`,
+    `.TH BUCKETDISK 1 ${DATE} "bucketdisk ${packageVersion()}" "User Commands"`,
     '.SH NAME',
     'bucketdisk \\- a disk in a bucket',
     '.SH SYNOPSIS',
@@ -34,7 +39,7 @@ export function manPage(): string {
     '.SH ENVIRONMENT',
     '.TP',
     '.B BUCKETDISK_CONFIG',
-    'Configuration files, separated by colons. Those of --config come after them.'.replaceAll('-', '\\-'),
+    ...paragraph('Configuration files, separated by colons. Those of --config come after them.'),
     '.TP',
     '.B BUCKETDISK_*',
     'Every setting: its path in capitals, with underscores.',
@@ -44,7 +49,7 @@ export function manPage(): string {
     '.SH FILES',
     '.TP',
     '.I /var/lib/bucketdisk',
-    'The cache, unless cache.dir says otherwise. Writes that are not in the bucket yet are here.',
+    ...paragraph('The cache, unless cache.dir says otherwise. Writes that are not in the bucket yet are here.'),
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -74,12 +79,27 @@ function verbLines(verb: VerbEntry): string[] {
 }
 
 function terms({ arguments: args, options }: VerbEntry): string[] {
-  return [...args, ...options].flatMap(({ term, description }) => ['.TP', `.B ${roff(term)}`, roff(description)]);
+  return [...args, ...options].flatMap(({ term, description }) => [
+    '.TP',
+    `.B ${roff(term)}`,
+    ...paragraph(description),
+  ]);
 }
 
-/** A sentence a line, as roff wants it: the space after its end is roff's own matter. */
+/** A sentence begins a line, as roff wants it: the space after its end is roff's own matter. */
 function paragraph(text: string): string[] {
-  return text.split(/(?<=[.:]) (?=[A-Z])/).map(roff);
+  return text.split(/(?<=[.:]) (?=[A-Z])/).flatMap((sentence) => wrapped(sentence).map(roff));
+}
+
+/** Lines of source, which roff fills again. */
+function wrapped(text: string): string[] {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const line = `${lines.at(-1)} ${word}`.trimStart();
+    if (line.length > WIDTH) lines.push(word);
+    else lines[lines.length - 1] = line;
+  }
+  return lines;
 }
 
 /** Backslashes and hyphens mean something to roff, and so does a dot or a quote that begins a line. */
