@@ -26,7 +26,13 @@ function addExport(cache: Command, frame: Frame): void {
     )
     .argument('<name>', 'name of the volume')
     .argument('<file>', 'file to write; it must not exist')
-    .addHelpText('after', EXIT_CODES_HELP)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  bucketdisk cache export media saved.img            saved.img.map.json tells which ranges count
+${EXIT_CODES_HELP}`,
+    )
     .action((name: string, file: string, _options: unknown, command: Command) =>
       answer(
         frame,
@@ -49,7 +55,14 @@ function addDrop(cache: Command, frame: Frame): void {
     .description('Deletes the cache of a volume. Writes in it that are in no bucket are only given up with --force.')
     .argument('<name>', 'name of the volume')
     .option('--force', 'also with writes that are in no bucket, which are lost then', false)
-    .addHelpText('after', EXIT_CODES_HELP)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  bucketdisk cache drop media                        refused where it has writes that are in no bucket
+  bucketdisk cache drop media --force                after "cache export"
+${EXIT_CODES_HELP}`,
+    )
     .action((name: string, { force }: { force: boolean }, command: Command) =>
       answer(
         frame,

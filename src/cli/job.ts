@@ -22,7 +22,14 @@ function addList(job: Command, frame: Frame): void {
     .command('list')
     .summary('list the jobs, their times and their last runs')
     .description('Lists the jobs of the running appliance.')
-    .addHelpText('after', EXIT_CODES_HELP)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  bucketdisk job list
+  bucketdisk job list --json | jq '.[] | {name, nextRunAt}'
+${EXIT_CODES_HELP}`,
+    )
     .action((_options: unknown, command: Command) =>
       answer(frame, command, async (context) => (await frame.host.loadActions()).listJobs(context), jobsText),
     );
@@ -34,7 +41,14 @@ function addHistory(job: Command, frame: Frame): void {
     .summary('tell what became of earlier runs')
     .description('Tells the last runs, oldest first, also those from before the appliance was started.')
     .argument('[name]', 'of this job only')
-    .addHelpText('after', EXIT_CODES_HELP)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  bucketdisk job history
+  bucketdisk job history flush
+${EXIT_CODES_HELP}`,
+    )
     .action((name: string | undefined, _options: unknown, command: Command) =>
       answer(
         frame,

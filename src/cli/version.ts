@@ -8,6 +8,7 @@ export function addVersion(program: Command, { host }: Frame): void {
     .command('version')
     .summary('print the version')
     .description('Prints the version of bucketdisk and of the Node it runs on.')
+    .addHelpText('after', '\nExamples:\n  bucketdisk version\n  bucketdisk version --json')
     .action((_options: unknown, command: Command) => {
       const version = {
         version: packageVersion(),

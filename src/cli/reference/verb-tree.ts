@@ -74,21 +74,29 @@ function argumentEntry(argument: Argument): ArgumentEntry {
   const { description, required, variadic, argChoices } = argument;
   const name = `${argument.name()}${variadic ? '...' : ''}`;
   const term = required ? `<${name}>` : `[${name}]`;
-  return { term, description, kind: kindOf(argument.name(), description), choices: argChoices ?? [] };
+  return {
+    term,
+    description,
+    kind: kindOf(argument.name(), description),
+    choices: argChoices ?? listedIn(description),
+  };
 }
 
 function optionEntry({ flags, short, long, description, argChoices, required, optional }: Option): OptionEntry {
   const valueName = /[<[]([^>\]]+)/.exec(flags)?.[1] ?? '';
   const takesValue = required || optional;
-  // Where the values are listed in the description, as in `error, warn, info or debug`.
-  const listed = /^[a-z0-9]+(?:, [a-z0-9]+)* or [a-z0-9]+$/.exec(description)?.[0].split(/, | or /);
-  const choices = argChoices ?? listed ?? [];
+  const choices = argChoices ?? listedIn(description);
   return {
     term: flags,
     flags: [short, long].filter((flag) => flag !== undefined && flag !== null),
     description,
     value: takesValue ? { kind: kindOf(valueName, description), choices } : null,
   };
+}
+
+/** Values that are listed in a description, as in `error, warn, info or debug`. */
+function listedIn(description: string): string[] {
+  return /^[a-z0-9-]+(?:, [a-z0-9-]+)* or [a-z0-9-]+$/.exec(description)?.[0].split(/, | or /) ?? [];
 }
 
 /** By what it is called; a name is that of a volume where its description says so. */
