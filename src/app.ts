@@ -70,6 +70,13 @@ export function createActions(): Actions {
 async function serve(context: CommandContext, options: ServeOptions): Promise<number> {
   const { settings, log } = context;
   for (const name of options.takeOver) configuredVolume(settings, name);
+  const { nbd, fuse } = settings;
+  if (nbd.listen.length === 0 && nbd.socket === null && fuse.dir === null && options.mounts === undefined) {
+    throw new StorageError(
+      'INVALID',
+      'nothing to serve on: give an address in nbd.listen, a path in nbd.socket, or a directory in fuse.dir',
+    );
+  }
   return withStateDir(context, async (stateDir, held) => {
     if (!held) {
       throw new StorageError(

@@ -18,6 +18,7 @@ import {
   startCeph,
 } from './support/ceph-cluster.ts';
 import type { Lifetime } from './support/cleanup.ts';
+import { offerDocker } from './support/docker-daemon.ts';
 import { installTools } from './support/install-tools.ts';
 import { missingTools } from './support/tools.ts';
 
@@ -137,8 +138,11 @@ async function main(patterns: readonly string[]): Promise<number> {
       const missing = await installTools(say);
       if (missing.length > 0) say(`not installed, and what needs it is skipped: ${missing.join(', ')}`);
     }
-    const usesCeph = files.some((file) => readFileSync(join(ROOT, file), 'utf8').includes('support/ceph.ts'));
-    if (usesCeph) ceph = await offerCeph({ after: (end) => void ends.push(end), ownsSignals: true }, dir);
+    const lifetime: Lifetime = { after: (end) => void ends.push(end), ownsSignals: true };
+    const uses = (module: string): boolean =>
+      files.some((file) => readFileSync(join(ROOT, file), 'utf8').includes(module));
+    if (uses('support/containers.ts')) await offerDocker(lifetime, say);
+    if (uses('support/ceph.ts')) ceph = await offerCeph(lifetime, dir);
     const passed = await runFiles(files, skipped, pidsFile, stop.signal);
     if (skipped.length > 0) say(`\nskipped (${skipped.length}):`);
     for (const { file, name, reason } of skipped) say(`  ${file}: ${name}: ${reason}`);

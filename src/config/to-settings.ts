@@ -23,9 +23,6 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
     report('nbd.socket', `${socket} is too long for a unix socket: at most ${SOCKET_PATH_BYTES_MAX} bytes`);
   }
   const fuseDir = fuse.dir === null ? null : resolve(cwd, fuse.dir);
-  if (socket === null && nbd.listen.length === 0 && fuseDir === null) {
-    report('nbd.listen', 'nothing to serve on: give an address here, a path in nbd.socket, or a directory in fuse.dir');
-  }
   const cacheDir = resolve(cwd, cache.dir);
   if (fuseDir !== null && isWithin(cacheDir, fuseDir)) {
     report('fuse.dir', `cache.dir (${cacheDir}) would be hidden by it: choose a directory beside that one`);

@@ -83,6 +83,14 @@ describe('mount', { timeout: TIMEOUT_MS }, () => {
     assert.doesNotMatch((await runCommand(toolPath('losetup'), ['-a'])).stdout, new RegExp(appliance.dir));
   });
 
+  it('needs nothing else to serve on, as serve does', async (t) => {
+    const dir = await tempDir(t, 'nothing');
+    const env = { BUCKETDISK_NBD_LISTEN: '[]', BUCKETDISK_ADMIN_LISTEN: '127.0.0.1:0', BUCKETDISK_CACHE_DIR: dir };
+    const serve = await runCommand(process.execPath, [MAIN, 'serve'], { okCodes: [2], cwd: dir, env });
+    assert.match(serve.stderr, /nothing to serve on/);
+    await runCommand(process.execPath, [MAIN, 'config', 'validate'], { cwd: dir, env });
+  });
+
   it('is an appliance where none runs, also where its addresses are taken, and comes back after a crash', async (t) => {
     if (!require(t)) return;
     const taken = createServer().listen(0, '127.0.0.1');

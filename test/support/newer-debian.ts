@@ -72,7 +72,7 @@ async function download(dir: string): Promise<string[]> {
   const sources = join(dir, 'sources.list');
   for (const name of ['lists/partial', 'cache/archives/partial']) await mkdir(join(dir, name), { recursive: true });
   await writeFile(join(dir, 'status'), '');
-  await writeFile(sources, `deb [signed-by=${KEYRING}] ${await mirror()} ${RELEASE} main\n`);
+  await writeFile(sources, `deb [signed-by=${KEYRING}] ${await debianMirror()} ${RELEASE} main\n`);
   const settings = {
     'Dir::State': dir,
     'Dir::State::lists': join(dir, 'lists'),
@@ -94,7 +94,7 @@ async function download(dir: string): Promise<string[]> {
 }
 
 /** Where this machine gets its own Debian from. */
-async function mirror(): Promise<string> {
+export async function debianMirror(): Promise<string> {
   const format = '$(ORIGIN) $(CODENAME) $(REPO_URI)';
   const { stdout } = await runCommand('apt-get', ['indextargets', '--format', format, 'Created-By: Packages']);
   const uri = /^Debian [a-z]+ (\S+)$/m.exec(stdout)?.[1];
