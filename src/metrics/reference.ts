@@ -56,6 +56,13 @@ scrape_configs:
     static_configs: [{ targets: ['127.0.0.1:9310'] }]
 \`\`\`
 
+[monitoring/grafana-dashboard.json](monitoring/grafana-dashboard.json) is a dashboard to be imported into Grafana, and
+[monitoring/alerts.yml](monitoring/alerts.yml) has rules for alerts, which take the job to be called \`bucketdisk\` as above:
+
+\`\`\`yaml
+rule_files: [/etc/prometheus/bucketdisk-alerts.yml]
+\`\`\`
+
 Counters begin at 0 with the process. Some expressions to begin with:
 
 - data at risk: \`bucketdisk_dirty_bytes\`, and \`bucketdisk_oldest_dirty_age_seconds\` for its age;

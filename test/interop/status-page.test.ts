@@ -95,7 +95,7 @@ test('the page shows what clients do as they do it, asks nobody else, and compla
   await watched.until('.figures', /2\s?MiB\s?oldest/);
 
   assert.equal(await page.locator('#unlock').isVisible(), false, 'nothing can be changed without a token');
-  assert.equal(await page.locator('.actions').isVisible(), false);
+  assert.equal(await page.locator('.head .actions').isVisible(), false);
   assert.deepEqual(await watched.complaints(), []);
   await watched.screenshot('light');
   await page.locator('#theme').click();
