@@ -28,7 +28,12 @@ export async function makeSupportBundle(options: SupportOptions): Promise<Suppor
   const { path, signal } = options;
   const files: BundleFile[] = [];
   const add = (name: string, about: string, text: string): void => void files.push({ name, about, text });
-  for (const file of options.logFiles) add(`log/${basename(file)}`, `the end of ${file}`, await endOf(file));
+  for (const file of options.logFiles) {
+    // Two logs may have one name.
+    const taken = files.filter(({ name }) => name.endsWith(basename(file))).length;
+    const name = taken === 0 ? basename(file) : `${taken + 1}-${basename(file)}`;
+    add(`log/${name}`, `the end of ${file}`, await endOf(file));
+  }
   add('versions.json', 'versions, limits, memory', versionFacts(packageVersion()));
   add('configuration.json', 'every setting, and where it comes from', configurationText(options));
   add('environment.txt', 'which variables are set', environmentFacts(options.env));
