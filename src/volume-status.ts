@@ -12,7 +12,7 @@ import type { VolumeSettings } from './config/settings.ts';
 import type { LogFullness } from './events/log-watch.ts';
 import type { StorageError } from './lib/errors.ts';
 import type { VolumeReading } from './metrics/sources.ts';
-import type { ConnectionStatus as NbdConnectionStatus } from './nbd/connection.ts';
+import type { ConnectionStatus as NbdConnectionStatus } from './nbd/connection-status.ts';
 import type { ObjectStore } from './object/object-store.ts';
 import type { Claimant } from './volume/claim.ts';
 import { inspectVolume } from './volume/inspect.ts';

@@ -184,7 +184,11 @@ export const ROOT_SCHEMA = {
       'TCP addresses to serve NBD on. Port 0 lets the kernel pick one. Without `nbd.tls` whoever reaches the port can read and write.',
     ),
     socket: optional(text, 'Path of a unix socket to serve NBD on.'),
-    connectionsMax: field(wholeNumber(1, 65_536), 64, 'Clients at once. Further ones are turned away.'),
+    connectionsMax: field(
+      wholeNumber(1, 65_536),
+      64,
+      'Clients at once. Further ones are turned away, unless one that has not yet chosen an export can make room.',
+    ),
     handshakeTimeout: field(
       duration(100, 10 * MINUTE),
       '10s',
@@ -193,9 +197,13 @@ export const ROOT_SCHEMA = {
     inFlightPerConnection: field(
       size(32 * MIB, 1024 * MIB),
       '32MiB',
-      'Payload of requests under way, for each client.',
+      'Payload of requests under way, for each client. None has more than it leaves to others.',
     ),
-    inFlight: field(size(32 * MIB, 64 * 1024 * MIB), '64MiB', 'Payload of requests under way, over all clients.'),
+    inFlight: field(
+      size(32 * MIB, 64 * 1024 * MIB),
+      '64MiB',
+      'Payload of requests under way, over all clients. Volumes that have clients have equal parts of it.',
+    ),
     tls: {
       mode: field(
         oneOf(['off', 'on', 'required']),

@@ -1,7 +1,7 @@
 /** What the metrics are read from. */
 import type { CachedVolumeStatus } from '../cache/cached-volume.ts';
 import type { FuseStatus } from '../fuse/server.ts';
-import type { ConnectionStatus } from '../nbd/connection.ts';
+import type { ConnectionStatus } from '../nbd/connection-status.ts';
 import type { NbdCounters } from '../nbd/server.ts';
 import type { StoreHealthSnapshot } from '../object/store-health.ts';
 import type { StoreMetricsSnapshot } from '../object/store-metrics.ts';

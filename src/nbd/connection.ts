@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { describeError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
+import type { ConnectionState, ConnectionStatus } from './connection-status.ts';
 import type { ClientIdentity, ExportTable } from './exports.ts';
 import type { HandshakeTls } from './handshake.ts';
 import { InFlightBudget, type SharedBudget } from './in-flight-budget.ts';
@@ -13,7 +14,9 @@ import { ReplyQueue, type SlabPool } from './reply-queue.ts';
 import type { RequestStatsTable } from './request-stats.ts';
 import { Session } from './session.ts';
 import { readByEvents, readInto, type SocketReader } from './socket-reader.ts';
+import { StallWatch } from './stall-watch.ts';
 import type { SecuredPeer, TlsAcceptor } from './tls/tls-acceptor.ts';
+import { Turn, type Turns } from './turns.ts';
 
 /** What the connections of a server have in common. */
 export interface ConnectionShared {
@@ -26,6 +29,7 @@ export interface ConnectionShared {
   readonly stats: RequestStatsTable;
   /** Every connection receives into it, as what it holds is dealt with before the next read of any of them. */
   readonly receiveBuffer: Buffer;
+  readonly turns: Turns;
   /** Null where TLS is not to be had. */
   readonly tls: TlsAcceptor | null;
 }
@@ -40,31 +44,6 @@ export interface Accepted {
   /** Who it is by the way it has come. */
   readonly client: ClientIdentity;
   readonly tls: Exclude<HandshakeTls, 'on'>;
-}
-
-/** `tls`: its TLS handshake is under way. `closing`: nothing more is taken from it. */
-export type ConnectionState = 'handshake' | 'tls' | 'attached' | 'closing';
-
-/** What is known of a connection, for people. */
-export interface ConnectionStatus {
-  readonly id: number;
-  /** `host:port`, or `unix:path`. */
-  readonly peer: string;
-  readonly state: ConnectionState;
-  readonly client: ClientIdentity;
-  /** Null until the client has chosen one. */
-  readonly export: string | null;
-  /** Whether the client may only read. Null until it has chosen an export. */
-  readonly readOnly: boolean | null;
-  readonly since: Date;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
-  readonly requests: number;
-  /** Requests the device has not answered. */
-  readonly requestsInFlight: number;
-  /** Payload bytes of requests under way, reads until they have been sent. */
-  readonly bytesInFlight: number;
-  readonly bytesUnsent: number;
 }
 
 /** One write: small enough that a peer on a slow line completes one before it counts as stalled. */
@@ -96,12 +75,17 @@ export class Connection implements SocketReader {
   readonly #handshakeTimer: NodeJS.Timeout;
   #lingerTimer: NodeJS.Timeout | undefined;
 
-  /** Input that could not be taken yet; while there is some, nothing is read. */
+  readonly #turn = new Turn();
+  #awaitsTurn = false;
+  /**
+   * Input that could not be taken yet; while there is some, nothing is read. That is never so in the midst of a payload: its
+   * room is with the socket then, which would fill it once more after the payload had been completed from here.
+   */
   #parked: Buffer | undefined;
   /** The payload room handed to the socket. */
   #room: Buffer | undefined;
   #largePayloads = false;
-  #turnScheduled = false;
+  #goesOnSoon = false;
   #writing = false;
   /** Callbacks still to come of writes that the system took at once. */
   #callbacksDue = 0;
@@ -116,7 +100,7 @@ export class Connection implements SocketReader {
   #closeReason = '';
   #bytesReceived = 0;
   #bytesSent = 0;
-  #lastCheck = { requests: 0, bytesReceived: 0, bytesSent: 0, midPayload: false, unsent: false };
+  readonly #stalls = new StallWatch(PAYLOAD_PROGRESS_BYTES_MIN);
 
   constructor(
     { id, socket, peer, client, tls }: Accepted,
@@ -143,13 +127,14 @@ export class Connection implements SocketReader {
       budget: this.#budget,
       payloads: shared.payloads,
       stats: shared.stats,
+      turn: this.#turn,
       onNegotiated: (negotiated) => {
         clearTimeout(this.#handshakeTimer);
         const { tls: protocol, names } = this.#session.client;
         const { readOnly } = negotiated.geometry;
         this.#log.info('client attached', { export: negotiated.export.name, readOnly, tls: protocol, client: names });
       },
-      onProgress: () => this.#scheduleTurn(),
+      onProgress: () => this.#goOnSoon(),
       onReplies: () => this.#flush(),
       log: this.#log,
     });
@@ -200,7 +185,7 @@ export class Connection implements SocketReader {
   retire(): void {
     this.shutdown();
     this.#retiring = true;
-    this.#scheduleTurn();
+    this.#goOnSoon();
   }
 
   /** Closes at once. Requests the device has still to answer complete without an answer. */
@@ -214,21 +199,14 @@ export class Connection implements SocketReader {
 
   /** Called at intervals of the stall timeout: gives up a peer that is not getting on. */
   checkStall(): void {
-    const last = this.#lastCheck;
-    const now = {
+    const stalled = this.#stalls.look({
       requests: this.#session.requests,
       bytesReceived: this.#bytesReceived,
       bytesSent: this.#bytesSent,
       midPayload: this.#session.midPayload,
       unsent: this.#replies.queuedBytes > 0,
-    };
-    this.#lastCheck = now;
-    const samePayload = last.midPayload && now.midPayload && now.requests === last.requests;
-    if (last.unsent && now.unsent && now.bytesSent === last.bytesSent) {
-      this.destroy('the client does not read its replies');
-    } else if (samePayload && now.bytesReceived - last.bytesReceived < PAYLOAD_PROGRESS_BYTES_MIN) {
-      this.destroy('the client does not finish the payload it began');
-    }
+    });
+    if (stalled !== null) this.destroy(stalled);
   }
 
   nextBuffer(): Buffer {
@@ -252,11 +230,15 @@ export class Connection implements SocketReader {
     try {
       if (buffer === this.#room) this.#session.arrived(length);
       else this.#feed(buffer, length, false);
-      this.#endTurn();
+      this.#settle();
     } catch (error) {
       this.#broken(error);
     }
-    // What comes after STARTTLS stays in the kernel, for TLS to read.
+    return this.#reads;
+  }
+
+  /** What comes after STARTTLS stays in the kernel, for TLS to read. */
+  get #reads(): boolean {
     return this.#parked === undefined && !this.#destroyed && !this.#session.startsTls;
   }
 
@@ -278,37 +260,47 @@ export class Connection implements SocketReader {
     } catch (error) {
       this.#broken(error);
     }
-    this.#turn();
+    this.#goOn();
   }
 
   /** Completions of one turn of the event loop are dealt with together. */
-  #scheduleTurn(): void {
-    if (this.#turnScheduled || this.#destroyed) return;
-    this.#turnScheduled = true;
+  #goOnSoon(): void {
+    if (this.#goesOnSoon || this.#destroyed) return;
+    this.#goesOnSoon = true;
     process.nextTick(() => {
-      this.#turnScheduled = false;
-      this.#turn();
+      this.#goesOnSoon = false;
+      this.#goOn();
     });
   }
 
-  #turn(): void {
+  #goOn(): void {
     if (this.#destroyed) return;
     try {
       const parked = this.#parked;
       if (parked !== undefined) {
         this.#feed(parked, parked.length, true);
-        if (this.#parked === undefined) this.#socket.resume();
+        if (this.#reads) this.#socket.resume();
       }
-      this.#endTurn();
+      this.#settle();
     } catch (error) {
       this.#broken(error);
     }
   }
 
-  #endTurn(): void {
+  #settle(): void {
     this.#flush();
-    if (this.#sentSince && this.#parked !== undefined) this.#scheduleTurn();
+    if (this.#turn.isOver) this.#awaitTurn();
+    else if (this.#sentSince && this.#parked !== undefined) this.#goOnSoon();
     this.#endIfDone();
+  }
+
+  #awaitTurn(): void {
+    if (this.#awaitsTurn) return;
+    this.#awaitsTurn = true;
+    this.#shared.turns.wait(this.device, this.#turn, () => {
+      this.#awaitsTurn = false;
+      this.#goOn();
+    });
   }
 
   /** A mistake of ours, or of what we were given to serve, costs this client its connection and nobody else anything. */
@@ -353,7 +345,7 @@ export class Connection implements SocketReader {
     // A failed write is followed by the socket's error event, which closes the connection.
     if (this.#destroyed || error) return;
     this.#sent();
-    this.#turn();
+    this.#goOn();
   };
 
   #sent(): void {
@@ -368,7 +360,8 @@ export class Connection implements SocketReader {
   /** The reply to STARTTLS has been sent, and nothing else is under way in either direction. */
   #startTls(): void {
     const { tls } = this.#shared;
-    if (this.#securing) return;
+    // A handshake is work too: those of many who come at once leave room for others.
+    if (this.#securing || this.#turn.isOver) return;
     if (tls === null) throw new Error('TLS was offered, and there is none');
     this.#securing = true;
     tls.accept(this.#transport, {

@@ -27,6 +27,7 @@ import {
   OPTION_HEADER_BYTES,
 } from './option-wire.ts';
 import type { ReplyQueue } from './reply-queue.ts';
+import { REQUEST_COST, TURN_COST, type Turn } from './turns.ts';
 import type { Framing } from './wire.ts';
 
 /** What the transmission phase goes by. Taken when the client chose the export: a later resize is for new connections. */
@@ -50,6 +51,8 @@ export interface HandshakeOptions {
   readonly replies: ReplyQueue;
   /** No option is answered while this much output is unsent. */
   readonly unsentBytesMax: number;
+  /** What options cost is charged to it, and while it is over none is taken. */
+  readonly turn: Turn;
 }
 
 /** The client's flags, which are sent once for a connection, before TLS. */
@@ -79,6 +82,7 @@ export class Handshake {
   readonly #tls: HandshakeTls;
   readonly #replies: ReplyQueue;
   readonly #unsentBytesMax: number;
+  readonly #turn: Turn;
 
   #state: State = 'client-flags';
   /** The message being put together. */
@@ -103,6 +107,7 @@ export class Handshake {
     this.#tls = options.tls;
     this.#replies = options.replies;
     this.#unsentBytesMax = options.unsentBytesMax;
+    this.#turn = options.turn;
     if (options.greeted === undefined) {
       this.#replies.append(encodeGreeting());
     } else {
@@ -155,7 +160,7 @@ export class Handshake {
         if (this.#skipBytes === 0) this.#skippedData();
         continue;
       }
-      if (this.#state === 'option-header' && this.#replies.queuedBytes > this.#unsentBytesMax) break;
+      if (this.#state === 'option-header' && this.#blocked()) break;
       const taken = Math.min(this.#message.length - this.#messageBytes, end - at);
       bytes.copy(this.#message, this.#messageBytes, at, at + taken);
       this.#messageBytes += taken;
@@ -164,6 +169,10 @@ export class Handshake {
     }
     if (this.#state === 'starttls') this.#startTls(at < end);
     return at;
+  }
+
+  #blocked(): boolean {
+    return this.#replies.queuedBytes > this.#unsentBytesMax || this.#turn.isOver;
   }
 
   /** A client waits for our reply before it sends more. What has come by now is not from it, or it is in disorder. */
@@ -202,6 +211,7 @@ export class Handshake {
     }
     const { option, length } = header;
     this.#option = option;
+    this.#turn.spend(REQUEST_COST);
     this.#totalBytes += OPTION_HEADER_BYTES + length;
     if (length > OPTION_BYTES_MAX || this.#totalBytes > HANDSHAKE_BYTES_MAX) {
       this.#end(`option ${option} with ${length} bytes of data`);
@@ -278,7 +288,10 @@ export class Handshake {
     if (this.#tls === 'off') this.#reply(OptionReply.ERR_POLICY, 'this server does not offer TLS');
     else if (this.#tls === 'on') this.#reply(OptionReply.ERR_INVALID, 'TLS is in use already');
     else if (data.length > 0) this.#reply(OptionReply.ERR_INVALID, 'STARTTLS takes no data');
-    else this.#state = 'starttls';
+    else {
+      this.#state = 'starttls';
+      this.#turn.spend(TURN_COST);
+    }
   }
 
   #abort(): void {

@@ -10,6 +10,8 @@ export interface NbdLimits {
   readonly inFlightBytesMax: number;
   /** Requests of one connection that the device has not answered yet. */
   readonly inFlightRequestsMax: number;
+  /** The same of all connections to one volume. A lone one gets half of it, which is what the Linux kernel's client sends at most. */
+  readonly inFlightRequestsPerVolumeMax: number;
   /** No further request is taken while this much output of the connection is unsent. */
   readonly unsentBytesMax: number;
   /** A peer in the midst of a payload or with replies to read, of which not even 512 KiB get through in this time, is disconnected. */
@@ -22,6 +24,7 @@ export const DEFAULT_LIMITS: NbdLimits = {
   inFlightBytesPerConnectionMax: 64 * 1024 * 1024,
   inFlightBytesMax: 128 * 1024 * 1024,
   inFlightRequestsMax: 1024,
+  inFlightRequestsPerVolumeMax: 256,
   unsentBytesMax: 1024 * 1024,
   stallTimeoutMs: 60_000,
 };

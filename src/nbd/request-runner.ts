@@ -260,8 +260,10 @@ export class RequestRunner {
   /** Counts a request as in flight until it has been answered. */
   #track(answered: Promise<void>, fail: (error: unknown) => void): void {
     this.#inFlight++;
+    this.#budget.began();
     const settled = () => {
       this.#inFlight--;
+      this.#budget.ended();
       this.#onProgress();
     };
     answered.then(settled, (error: unknown) => {

@@ -3,7 +3,8 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
-import { Connection, type ConnectionShared, type ConnectionStatus } from './connection.ts';
+import { Connection, type ConnectionShared } from './connection.ts';
+import type { ConnectionStatus } from './connection-status.ts';
 import { type ExportTable, NOBODY } from './exports.ts';
 import type { HandshakeTls } from './handshake.ts';
 import { SharedBudget } from './in-flight-budget.ts';
@@ -14,6 +15,7 @@ import { PayloadPool } from './payload-pool.ts';
 import { SlabPool } from './reply-queue.ts';
 import { RequestStatsTable } from './request-stats.ts';
 import type { TlsAcceptor } from './tls/tls-acceptor.ts';
+import { Turns } from './turns.ts';
 
 export interface NbdServerOptions {
   readonly exports: ExportTable;
@@ -67,11 +69,12 @@ export class NbdServer {
       exports: options.exports,
       contexts: options.contexts ?? META_CONTEXTS,
       limits,
-      budget: new SharedBudget(limits.inFlightBytesMax),
+      budget: new SharedBudget(limits.inFlightBytesMax, limits.inFlightRequestsPerVolumeMax),
       slabs: new SlabPool(SLABS_KEPT_MAX),
       payloads: new PayloadPool(Math.min(PAYLOAD_BYTES_KEPT_MAX, limits.inFlightBytesMax)),
       stats: new RequestStatsTable(),
       receiveBuffer: Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES),
+      turns: new Turns(),
       tls: options.tls ?? null,
     };
     this.#stallTimer = setInterval(() => {
@@ -180,9 +183,20 @@ export class NbdServer {
     });
   }
 
+  /** Whoever has been without an export for longest gives way: so nobody is kept out by those who only connect. */
+  #makeRoom(): boolean {
+    for (const connection of this.#connections) {
+      if (connection.device !== undefined) continue;
+      connection.destroy('a newer client needed its place before it had chosen an export');
+      this.#connections.delete(connection);
+      return true;
+    }
+    return false;
+  }
+
   #accept(socket: Socket, target: NbdListenTarget): void {
     const { connectionsMax } = this.#shared.limits;
-    if (this.#closing !== undefined || this.#connections.size >= connectionsMax) {
+    if (this.#closing !== undefined || (this.#connections.size >= connectionsMax && !this.#makeRoom())) {
       this.#refusedConnections++;
       this.#log.warn('connection refused', { connections: this.#connections.size, connectionsMax });
       socket.destroy();

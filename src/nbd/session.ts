@@ -9,6 +9,7 @@ import type { PayloadPool } from './payload-pool.ts';
 import type { ReplyQueue } from './reply-queue.ts';
 import { RequestStats, type RequestStatsTable } from './request-stats.ts';
 import { Transmission } from './transmission.ts';
+import type { Turn } from './turns.ts';
 
 export interface SessionOptions {
   readonly exports: ExportTable;
@@ -22,6 +23,8 @@ export interface SessionOptions {
   readonly replies: ReplyQueue;
   readonly budget: InFlightBudget;
   readonly payloads: PayloadPool;
+  /** While it is over, no option and no request is taken. */
+  readonly turn: Turn;
   /** Where requests are counted; nowhere that anybody sees where left out. */
   readonly stats?: RequestStatsTable;
   /** Called once, when the client has chosen an export. */
@@ -144,18 +147,20 @@ export class Session {
   }
 
   #startHandshake(phase: Pick<HandshakeOptions, 'tls' | 'greeted'>): Handshake {
-    const { exports, contexts = META_CONTEXTS, replies, limits } = this.#options;
+    const { exports, contexts = META_CONTEXTS, replies, limits, turn } = this.#options;
     const { unsentBytesMax } = limits;
-    return new Handshake({ exports, contexts, client: this.#client, replies, unsentBytesMax, ...phase });
+    return new Handshake({ exports, contexts, client: this.#client, replies, unsentBytesMax, turn, ...phase });
   }
 
   #startTransmission(negotiated: Negotiated): Transmission {
-    const { replies, budget, payloads, stats, limits, onProgress, onReplies = () => {}, log } = this.#options;
+    const { replies, budget, payloads, turn, stats, limits, onProgress, onReplies = () => {}, log } = this.#options;
+    budget.join(negotiated.export.device);
     const transmission = new Transmission({
       negotiated,
       replies,
       budget,
       payloads,
+      turn,
       stats: stats?.of(negotiated.export.name) ?? new RequestStats(),
       inFlightRequestsMax: limits.inFlightRequestsMax,
       unsentBytesMax: limits.unsentBytesMax,

@@ -6,6 +6,7 @@ import { Command, PAYLOAD_BYTES_MAX } from './constants.ts';
 import type { MetaContext } from './meta-context.ts';
 import { type Refusal, readQuery, refusalOf } from './request-check.ts';
 import { budgetBytes, RequestRunner, type RequestRunnerOptions } from './request-runner.ts';
+import { REQUEST_COST, type Turn } from './turns.ts';
 import {
   decodeExtendedRequest,
   decodeRequest,
@@ -18,6 +19,8 @@ export interface TransmissionOptions extends RequestRunnerOptions {
   readonly inFlightRequestsMax: number;
   /** No request is taken while this much output is unsent. */
   readonly unsentBytesMax: number;
+  /** What requests cost is charged to it, and while it is over no request is taken. */
+  readonly turn: Turn;
   /** Called while requests are being taken, when there are replies enough to send already. */
   readonly onReplies: () => void;
 }
@@ -135,6 +138,9 @@ export class Transmission {
 
   /** `bytes` more of the payload have been put where `payloadRoom` said. */
   arrived(bytes: number): void {
+    // Otherwise a request that has been run would be run again, and answered twice.
+    if (bytes > this.#payload.length - this.#payloadBytes)
+      throw new Error('more has arrived than a payload had room for');
     this.#payloadBytes += bytes;
     if (this.#payloadBytes < this.#payload.length) return;
     const data = this.#payload;
@@ -174,8 +180,9 @@ export class Transmission {
   }
 
   #blocked(): boolean {
-    const { inFlightRequestsMax, unsentBytesMax, replies } = this.#options;
-    return this.inFlight >= inFlightRequestsMax || replies.queuedBytes > unsentBytesMax;
+    const { inFlightRequestsMax, unsentBytesMax, replies, budget, turn } = this.#options;
+    const { inFlight } = this;
+    return inFlight >= inFlightRequestsMax || replies.queuedBytes > unsentBytesMax || turn.isOver || !budget.hasSlot;
   }
 
   /** Returns the bytes it took. */
@@ -203,6 +210,7 @@ export class Transmission {
       return;
     }
     this.#requests++;
+    this.#options.turn.spend(REQUEST_COST);
     const { type, payloadBytes } = request;
     const { negotiated } = this.#options;
     this.#refusal = refusalOf(request, negotiated, this.#shutdown);
@@ -235,6 +243,7 @@ export class Transmission {
   }
 
   #admit(bytes: number): void {
+    this.#options.turn.spend(bytes);
     if (bytes === 0) this.#runner.run(this.#request, this.#contexts);
     else if (this.#options.budget.take(bytes)) this.admitted();
     else this.#state = 'admission';

@@ -183,7 +183,8 @@ describe('bounds', () => {
           asked.push({ countMax, answer: () => resolve([{ length, hole: true, zero: true, state: 'absent' }]) });
         }),
     });
-    const { attach, server } = await startServer(t, device, { inFlightBytesMax: 8 * MIB });
+    // A lone client gets half of it.
+    const { attach, server } = await startServer(t, device, { inFlightBytesMax: 16 * MIB });
     const client = await attach({ contexts: ['base:allocation'] });
     for (let i = 0; i < 20; i++) client.send({ type: Command.BLOCK_STATUS, length: 256 * MIB });
     await until(() => asked.length === 2);
@@ -253,7 +254,7 @@ describe('bounds', () => {
 
   test('a client that goes leaves nothing behind: its reads are given up, its bytes given back', async (t) => {
     const device = new HeldMemoryDevice(64 * MIB);
-    const { attach, server } = await startServer(t, device, { inFlightBytesMax: 4 * MIB });
+    const { attach, server } = await startServer(t, device, { inFlightBytesMax: 8 * MIB });
     const client = await attach();
     client.send({ type: Command.READ, offset: 0, length: MIB });
     client.send({ type: Command.WRITE, offset: MIB, payload: Buffer.alloc(MIB, 1) });

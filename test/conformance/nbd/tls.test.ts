@@ -219,7 +219,7 @@ describe('what comes between STARTTLS and the TLS handshake', () => {
 });
 
 test('STARTTLS that had to wait for earlier replies to be read begins TLS all the same', async (t) => {
-  const server = await serve(t, { limits: { unsentBytesMax: 0 } });
+  const server = await serve(t, { limits: { unsentBytesMax: 0, handshakeTimeoutMs: 60_000 } });
   const client = await greeted(server);
   const lists = 50_000;
   const list = optionBytes(Option.LIST);

@@ -8,6 +8,7 @@ import { InFlightBudget, SharedBudget } from '../../../src/nbd/in-flight-budget.
 import { PayloadPool } from '../../../src/nbd/payload-pool.ts';
 import { ReplyQueue, SlabPool } from '../../../src/nbd/reply-queue.ts';
 import { Session } from '../../../src/nbd/session.ts';
+import { Turn } from '../../../src/nbd/turns.ts';
 import { tableOf } from '../../conformance/nbd/export-table.ts';
 import { MemoryDevice } from '../../conformance/nbd/memory-device.ts';
 import {
@@ -24,6 +25,7 @@ const SIZE = 256 * 1024;
 interface Conversation {
   readonly session: Session;
   readonly device: MemoryDevice;
+  readonly turn: Turn;
   /** Everything answered so far. */
   output(): Buffer;
 }
@@ -31,12 +33,14 @@ interface Conversation {
 function converse(): Conversation {
   const device = new MemoryDevice(SIZE);
   const replies = new ReplyQueue(new SlabPool(4));
+  const turn = new Turn();
   const session = new Session({
     exports: tableOf({ name: 'disk', description: 'text', device }),
     limits: { inFlightRequestsMax: 10, unsentBytesMax: Number.POSITIVE_INFINITY },
     replies,
     budget: new InFlightBudget(new SharedBudget(2 ** 40), 2 ** 40, () => {}),
     payloads: new PayloadPool(0),
+    turn,
     onNegotiated: () => {},
     onProgress: () => {},
     log: silentLog,
@@ -46,7 +50,7 @@ function converse(): Conversation {
     replies.written();
     return bytes;
   };
-  return { session, device, output };
+  return { session, device, turn, output };
 }
 
 const handshake: readonly Buffer[] = [
@@ -79,7 +83,7 @@ const discEnd = input.length - 28;
 
 /** Feeds the input in pieces of the given lengths, round and round; payloads in place where `direct`. */
 function play(lengths: readonly number[], direct: boolean): { output: Buffer; device: MemoryDevice; taken: number } {
-  const { session, device, output } = converse();
+  const { session, device, turn, output } = converse();
   const outputs: Buffer[] = [];
   let at = 0;
   for (let i = 0; at < input.length && !session.ended; i++) {
@@ -93,6 +97,7 @@ function play(lengths: readonly number[], direct: boolean): { output: Buffer; de
       // The piece is at an odd place of a larger buffer, which is overwritten at once, as a socket's would be.
       const buffer = Buffer.alloc(length + 5, 0xcc);
       input.copy(buffer, 3, at, at + length);
+      while (turn.isOver) turn.next();
       at += session.feed(buffer, 3, 3 + length) - 3;
       buffer.fill(0xdd);
     }
@@ -153,10 +158,10 @@ test('no bytes, however wrong, make it throw', () => {
   );
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
-      const { session } = converse();
+      const { session, turn } = converse();
       const bytes = Buffer.concat([clientFlagsBytes(3), ...pieces]);
       const taken = session.feed(bytes, 0, bytes.length);
-      assert.ok(session.ended || taken === bytes.length || session.inFlight === 10);
+      assert.ok(session.ended || taken === bytes.length || session.inFlight === 10 || turn.isOver);
     }),
     { numRuns: 300 },
   );

@@ -9,6 +9,7 @@ import { InFlightBudget, SharedBudget } from '../../../src/nbd/in-flight-budget.
 import { PayloadPool } from '../../../src/nbd/payload-pool.ts';
 import { ReplyQueue, SlabPool } from '../../../src/nbd/reply-queue.ts';
 import { Session } from '../../../src/nbd/session.ts';
+import { Turn } from '../../../src/nbd/turns.ts';
 import { MemoryDevice } from '../../conformance/nbd/memory-device.ts';
 import {
   clientFlagsBytes,
@@ -30,6 +31,7 @@ function tableFor(device: MemoryDevice): ExportTable {
 function converse(tls: 'offered' | 'required') {
   const device = new MemoryDevice(8192);
   const replies = new ReplyQueue(new SlabPool(4));
+  const turn = new Turn();
   const session = new Session({
     exports: tableFor(device),
     client: NOBODY,
@@ -38,6 +40,7 @@ function converse(tls: 'offered' | 'required') {
     replies,
     budget: new InFlightBudget(new SharedBudget(2 ** 40), 2 ** 40, () => {}),
     payloads: new PayloadPool(0),
+    turn,
     onNegotiated: () => {},
     onProgress: () => {},
     log: silentLog,
@@ -48,6 +51,7 @@ function converse(tls: 'offered' | 'required') {
     return bytes;
   };
   const feed = (bytes: Buffer): void => {
+    while (turn.isOver) turn.next();
     session.feed(bytes, 0, bytes.length);
   };
   return { session, feed, output };

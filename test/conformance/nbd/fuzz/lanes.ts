@@ -8,6 +8,7 @@ import { InFlightBudget, SharedBudget } from '../../../../src/nbd/in-flight-budg
 import { PayloadPool } from '../../../../src/nbd/payload-pool.ts';
 import { ReplyQueue, SlabPool } from '../../../../src/nbd/reply-queue.ts';
 import { Session } from '../../../../src/nbd/session.ts';
+import { TURN_COST, Turn } from '../../../../src/nbd/turns.ts';
 import { Random } from '../../lease/random.ts';
 import { tableOf } from '../export-table.ts';
 import { check, isAmbiguous } from './check.ts';
@@ -32,6 +33,7 @@ class Lane {
   readonly #budget: InFlightBudget;
   readonly #replies: ReplyQueue;
   readonly #session: Session;
+  readonly #turn = new Turn();
   readonly #vanishes: boolean;
   readonly #sent: Buffer[] = [];
   /** The pieces of the write under way, and what they held when it began. */
@@ -54,6 +56,7 @@ class Lane {
       replies: this.#replies,
       budget: this.#budget,
       payloads: shared.payloads,
+      turn: this.#turn,
       onNegotiated: () => {},
       onProgress: () => {},
       log: silentLog,
@@ -73,6 +76,12 @@ class Lane {
     }
     if (this.#vanishes && this.#random.chance(0.05)) {
       this.#close();
+      return true;
+    }
+    // Other work than requests takes of a turn too, and the next one comes when it comes.
+    if (this.#random.chance(0.02)) this.#turn.spend(TURN_COST);
+    if (this.#turn.isOver && this.#random.chance(0.3)) {
+      this.#turn.next();
       return true;
     }
     if (this.#random.chance(0.5) && this.#send()) return true;
