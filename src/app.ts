@@ -4,7 +4,6 @@ import { hostname } from 'node:os';
 import { askAppliance } from './admin/control-client.ts';
 import { Appliance, runAppliance } from './appliance.ts';
 import { bench } from './bench-service.ts';
-import { hasUnsaved } from './cache/cache-directory.ts';
 import { exportUnsaved } from './cache-export.ts';
 import type {
   Actions,
@@ -271,7 +270,10 @@ async function runJob(context: CommandContext, name: string): Promise<JobRunOutc
 }
 
 function exportCache(context: CommandContext, name: string, path: string): Promise<ExportOutcome> {
-  return withCache(context, name, (home) => exportUnsaved(home, new SystemDisk(), path, name));
+  return withCache(context, name, (directory) => {
+    const disk = new SystemDisk();
+    return exportUnsaved(CacheHome.open(disk, directory), disk, path, name);
+  });
 }
 
 function dropCache(
@@ -279,27 +281,30 @@ function dropCache(
   name: string,
   { force }: { readonly force: boolean },
 ): Promise<DropOutcome> {
-  return withCache(context, name, async (home) => {
-    const { directory, volumeId } = home;
-    if (!force && volumeId !== null && (await hasUnsaved(new SystemDisk(), directory, volumeId))) {
+  return withCache(context, name, async (directory) => {
+    const disk = new SystemDisk();
+    if (!force && (await CacheHome.open(disk, directory).hasUnsaved())) {
       throw new StorageError(
         'INVALID',
         `the cache of ${name} has writes that are in no bucket: save them with "bucketdisk cache export ${name} FILE", or use --force`,
       );
     }
-    home.remove();
+    CacheHome.discard(disk, directory);
     return { name, directory };
   });
 }
 
 /** NOT_FOUND where the volume has no cache, HELD where it is in use. */
-function withCache<T>(context: CommandContext, name: string, work: (home: CacheHome) => Promise<T>): Promise<T> {
+function withCache<T>(context: CommandContext, name: string, work: (directory: string) => Promise<T>): Promise<T> {
   configuredVolume(context.settings, name);
   return withStateDir(context, async (_stateDir, held) => {
-    const home = cacheOf(context, name, held);
-    if (home === null)
-      throw new StorageError('NOT_FOUND', `volume ${name} has no cache in ${context.settings.cache.dir}`);
-    return work(home);
+    const { dir } = context.settings.cache;
+    const directory = cacheDirectory(dir, name);
+    if (!CacheHome.exists(new SystemDisk(), directory)) {
+      throw new StorageError('NOT_FOUND', `volume ${name} has no cache in ${dir}`);
+    }
+    if (!held) throw cacheInUse(name);
+    return work(directory);
   });
 }
 
@@ -360,7 +365,11 @@ async function withVolume<T>(
 function cacheOf({ settings }: CommandContext, name: string, held: boolean): CacheHome | null {
   const home = CacheHome.find(new SystemDisk(), cacheDirectory(settings.cache.dir, name));
   if (home === null || held) return home;
-  throw new StorageError('HELD', `the cache of volume ${name} is in use by another bucketdisk: stop it first`);
+  throw cacheInUse(name);
+}
+
+function cacheInUse(name: string): StorageError {
+  return new StorageError('HELD', `the cache of volume ${name} is in use by another bucketdisk: stop it first`);
 }
 
 function ask(

@@ -31,14 +31,18 @@ export async function exportUnsaved(home: CacheHome, disk: Disk, path: string, n
     }
     await data.sync();
     const damagedPages = unsaved.damagedPages();
+    const loss = unsaved.loss === null ? null : unsaved.loss.message;
     await using text = await create(mapPath);
-    await text.writeFile(`${JSON.stringify({ volumeId: home.volumeId, name, ranges: map, damagedPages }, null, 2)}\n`);
+    await text.writeFile(
+      `${JSON.stringify({ volumeId: home.volumeId, name, ranges: map, damagedPages, loss }, null, 2)}\n`,
+    );
     await text.sync();
     const sum = (kind: MapEntry['kind']): number =>
       map.reduce((total, entry) => total + (entry.kind === kind ? entry.length : 0), 0);
     return {
       ...{ name, path, mapPath, dataBytes: sum('data'), zeroedBytes: sum('zero') },
       damagedPages: damagedPages.length,
+      loss,
     };
   } catch (cause) {
     if (cause instanceof StorageError) throw cause;

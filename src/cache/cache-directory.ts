@@ -8,6 +8,7 @@ import { DirtyStore } from './dirty/dirty-store.ts';
 import { saltOf, WriteLog } from './log/write-log.ts';
 import { PAGE_BYTES } from './page.ts';
 import { ExtentBuilder, mergeZeroes } from './upload/upload-batch.ts';
+import { WAYS_OUT } from './ways-out.ts';
 
 const LOG_DIRECTORY = 'log';
 const FILES = ['lines', 'index', 'index.new', 'index.journal', 'damaged.json', 'damaged.json.new'];
@@ -19,13 +20,12 @@ export function logDirectory(directory: string): string {
 
 /** Whether the cache of `volumeId` has writes that are not in the bucket. Rejects with CORRUPT where it cannot be told. */
 export async function hasUnsaved(disk: Disk, directory: string, volumeId: string): Promise<boolean> {
-  if (!disk.exists(`${logDirectory(directory)}/head`)) return false;
-  const store = await openStore(disk, directory, volumeId);
-  try {
-    return !store.map.isEmpty || store.damaged.count > 0;
-  } finally {
-    store.log.abandon();
-  }
+  const found = await readStore(disk, directory, volumeId);
+  if (found === null) return false;
+  const { store, loss } = found;
+  store.log.abandon();
+  if (loss !== null) throw loss;
+  return !store.map.isEmpty || store.damaged.count > 0;
 }
 
 /** Removes the cache, whatever is in it. */
@@ -42,18 +42,28 @@ export interface UnsavedExtents {
   readonly extents: AsyncIterable<BatchExtent>;
   /** Pages, by number, whose bytes are lost. Complete once the extents have been read. */
   readonly damagedPages: () => readonly number[];
+  /** Why these are not all that were flushed, or null: behind some point the log cannot be read. */
+  readonly loss: StorageError | null;
   close(): void;
 }
 
-/** Reads the writes that are not in the bucket. CORRUPT where the log cannot be read at all. */
+/**
+ * Reads the writes that are not in the bucket, as far as the log can be read, and changes nothing. CORRUPT where it cannot be read
+ * at all.
+ */
 export async function readUnsaved(disk: Disk, directory: string, volumeId: string): Promise<UnsavedExtents> {
-  const store = await openStore(disk, directory, volumeId);
+  const found = await readStore(disk, directory, volumeId);
+  if (found === null) return { extents: noExtents(), damagedPages: () => [], loss: null, close: () => {} };
+  const { store, loss } = found;
   return {
     extents: unsavedExtents(store),
     damagedPages: () => store.damaged.pages,
+    loss,
     close: () => store.log.abandon(),
   };
 }
+
+async function* noExtents(): AsyncGenerator<BatchExtent> {}
 
 async function* unsavedExtents(store: DirtyStore): AsyncGenerator<BatchExtent> {
   const none = { read: () => 0 };
@@ -70,8 +80,15 @@ async function* unsavedExtents(store: DirtyStore): AsyncGenerator<BatchExtent> {
   }
 }
 
-async function openStore(disk: Disk, directory: string, volumeId: string): Promise<DirtyStore> {
-  const { log, damaged } = await WriteLog.open({
+interface FoundStore {
+  readonly store: DirtyStore;
+  readonly loss: StorageError | null;
+}
+
+/** Null where there is no log. */
+async function readStore(disk: Disk, directory: string, volumeId: string): Promise<FoundStore | null> {
+  if (!disk.exists(`${logDirectory(directory)}/head`)) return null;
+  const found = await WriteLog.read({
     disk,
     directory: logDirectory(directory),
     sizeBytes: null,
@@ -80,10 +97,12 @@ async function openStore(disk: Disk, directory: string, volumeId: string): Promi
     log: silentLog,
     onRoom: () => {},
   });
+  if (found === null) return null;
+  const { log, damaged, loss } = found;
   try {
     const store = new DirtyStore(log, DamagedPages.open(disk, directory), () => false);
     store.replay(Number.MAX_SAFE_INTEGER / PAGE_BYTES, damaged);
-    return store;
+    return { store, loss };
   } catch (error) {
     log.abandon();
     throw error;
@@ -97,7 +116,3 @@ export function staleCache(directory: string): StorageError {
     `the cache in ${directory} has writes that are not in the bucket, and the volume has had another writer since. ${WAYS_OUT}`,
   );
 }
-
-/** For messages about writes that cannot go to the bucket by themselves. */
-export const WAYS_OUT =
-  'Save them with "bucketdisk cache export VOLUME FILE", then give them up with "bucketdisk cache drop VOLUME"';

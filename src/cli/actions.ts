@@ -297,6 +297,8 @@ export interface ExportOutcome {
   readonly zeroedBytes: number;
   /** Pages whose bytes are lost. */
   readonly damagedPages: number;
+  /** Why this is not all that was flushed, or null: behind some point the cache cannot be read. */
+  readonly loss: string | null;
 }
 
 export interface DropOutcome {

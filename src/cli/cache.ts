@@ -41,9 +41,10 @@ ${EXIT_CODES_HELP}`,
           configuredVolume(context.settings, name);
           return (await frame.host.loadActions()).exportCache(context, name, resolve(frame.host.cwd, file));
         },
-        ({ dataBytes, zeroedBytes, damagedPages, path, mapPath }) =>
+        ({ dataBytes, zeroedBytes, damagedPages, loss, path, mapPath }) =>
           `${path}: ${approximateSize(dataBytes)} of data; ${mapPath} tells where, and of ${approximateSize(zeroedBytes)} zeroed\n` +
-          (damagedPages === 0 ? '' : `${damagedPages} pages could not be read; the map lists them\n`),
+          (damagedPages === 0 ? '' : `${damagedPages} pages could not be read; the map lists them\n`) +
+          (loss === null ? '' : `NOT ALL OF IT: ${loss}\n`),
       ),
     );
 }

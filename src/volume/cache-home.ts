@@ -2,12 +2,17 @@
  * The directory of a volume's cache, and whose it is: which volume, and under which claims it was used. A cache is stale
  * once somebody else has held the volume, which the claims found in the bucket tell.
  */
-import { hasUnsaved, removeCache, staleCache, WAYS_OUT } from '../cache/cache-directory.ts';
+import { crc32 } from 'node:zlib';
+import { hasUnsaved, removeCache, staleCache } from '../cache/cache-directory.ts';
+import { GIVE_UP, WAYS_OUT } from '../cache/ways-out.ts';
 import type { Disk } from '../lib/disk.ts';
-import { StorageError } from '../lib/errors.ts';
+import { isStorageError, StorageError } from '../lib/errors.ts';
 
 const FORMAT = 'bucketdisk-cache';
 const VERSION = 1;
+const NAME = 'volume.json';
+/** Written before the other, and read where that is damaged: without either, writes in the log would be nobody's. */
+const COPY_NAME = 'volume.json.copy';
 /** Openings that failed or crashed, one after another. */
 const LINKS_MAX = 64;
 
@@ -57,12 +62,22 @@ export class CacheHome {
   /** UNSUPPORTED where a later version made it, CORRUPT where it cannot be told whose it is. */
   static open(disk: Disk, directory: string): CacheHome {
     disk.makeDirectory(directory);
-    return new CacheHome(disk, directory, readOwner(disk, `${directory}/volume.json`));
+    return new CacheHome(disk, directory, readEither(disk, directory));
   }
 
   /** As `open`, where there is a cache; null where there is none. */
   static find(disk: Disk, directory: string): CacheHome | null {
-    return disk.exists(`${directory}/volume.json`) ? CacheHome.open(disk, directory) : null;
+    return CacheHome.exists(disk, directory) ? CacheHome.open(disk, directory) : null;
+  }
+
+  static exists(disk: Disk, directory: string): boolean {
+    return disk.exists(`${directory}/${NAME}`);
+  }
+
+  /** Removes the cache in the directory, whatever is in it and whosesoever it is. */
+  static discard(disk: Disk, directory: string): void {
+    removeCache(disk, directory);
+    for (const name of [NAME, COPY_NAME]) disk.remove(`${directory}/${name}`);
   }
 
   /** Whose cache it is, or null where there is none yet. */
@@ -136,40 +151,56 @@ export class CacheHome {
 
   /** Removes the cache, whatever is in it. */
   remove(): void {
-    removeCache(this.#disk, this.directory);
-    this.#disk.remove(`${this.directory}/volume.json`);
+    CacheHome.discard(this.#disk, this.directory);
     this.#owner = null;
   }
 
   async #write(owner: Owner): Promise<void> {
-    const path = `${this.directory}/volume.json`;
-    const file = this.#disk.open(`${path}.new`);
-    try {
-      file.truncate(0);
-      await file.write(Buffer.from(`${JSON.stringify({ format: FORMAT, version: VERSION, ...owner }, null, 2)}\n`), 0);
-      await file.datasync();
-    } finally {
-      file.close();
+    const value = { format: FORMAT, version: VERSION, ...owner };
+    const text = Buffer.from(`${JSON.stringify({ ...value, checksum: checksumOf(value) }, null, 2)}\n`);
+    for (const name of [COPY_NAME, NAME]) {
+      const path = `${this.directory}/${name}`;
+      const file = this.#disk.open(`${path}.new`);
+      try {
+        file.truncate(0);
+        await file.write(text, 0);
+        await file.datasync();
+      } finally {
+        file.close();
+      }
+      this.#disk.rename(`${path}.new`, path);
+      await this.#disk.syncDirectory(this.directory);
     }
-    this.#disk.rename(`${path}.new`, path);
-    await this.#disk.syncDirectory(this.directory);
     this.#owner = owner;
+  }
+}
+
+function readEither(disk: Disk, directory: string): Owner | null {
+  try {
+    return readOwner(disk, `${directory}/${NAME}`);
+  } catch (error) {
+    const copy = `${directory}/${COPY_NAME}`;
+    if (!isStorageError(error, 'CORRUPT') || !disk.exists(copy)) throw error;
+    return readOwner(disk, copy);
   }
 }
 
 function readOwner(disk: Disk, path: string): Owner | null {
   if (!disk.exists(path)) return null;
   const file = disk.open(path);
-  let value: Partial<Owner> & { format?: unknown; version?: unknown };
+  let value: Partial<Owner> & { format?: unknown; version?: unknown; checksum?: unknown };
   try {
     const text = Buffer.alloc(file.sizeBytes());
     file.readSync(text, 0);
     value = JSON.parse(text.toString('utf8')) ?? {};
   } catch (cause) {
-    throw new StorageError('CORRUPT', `cannot tell whose cache this is: ${path} is damaged`, { cause });
+    throw damagedOwner(path, cause);
   } finally {
     file.close();
   }
+  const { checksum, ...checked } = value;
+  // Earlier ones have none.
+  if (checksum !== undefined && checksum !== checksumOf(checked)) throw damagedOwner(path);
   if (value.format !== FORMAT || value.version !== VERSION) {
     throw new StorageError('UNSUPPORTED', `${path} is of another version of bucketdisk: use that one`);
   }
@@ -182,8 +213,16 @@ function readOwner(disk: Disk, path: string): Owner | null {
     Array.isArray(tokens) &&
     tokens.every((token) => typeof token === 'string') &&
     (suspectSince === null || (typeof suspectSince === 'string' && !Number.isNaN(Date.parse(suspectSince))));
-  if (!sound) throw new StorageError('CORRUPT', `cannot tell whose cache this is: ${path} is damaged`);
+  if (!sound) throw damagedOwner(path);
   return { volumeId, holder, links, tokens, suspectSince };
+}
+
+function damagedOwner(path: string, cause?: unknown): StorageError {
+  return new StorageError('CORRUPT', `cannot tell whose cache this is: ${path} is damaged. ${GIVE_UP}`, { cause });
+}
+
+function checksumOf(value: object): number {
+  return crc32(JSON.stringify(value));
 }
 
 function isLink(value: unknown): value is Link {

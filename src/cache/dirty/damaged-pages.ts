@@ -1,6 +1,7 @@
 /** Pages whose newest bytes are lost, because the cache disk has damaged them before they were in the bucket: kept in a file. */
 import type { Disk } from '../../lib/disk.ts';
 import { StorageError } from '../../lib/errors.ts';
+import { GIVE_UP } from '../ways-out.ts';
 
 /**
  * What is in the bucket for such a page is older than what was answered: reading it fails until it is written again, also
@@ -31,7 +32,7 @@ export class DamagedPages {
         throw new Error('not a list of pages');
       return new DamagedPages(disk, directory, pages);
     } catch (cause) {
-      throw new StorageError('CORRUPT', `the list of damaged pages, ${path}, cannot be read`, { cause });
+      throw new StorageError('CORRUPT', `the list of damaged pages, ${path}, cannot be read. ${GIVE_UP}`, { cause });
     } finally {
       file.close();
     }

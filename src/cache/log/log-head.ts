@@ -5,6 +5,7 @@
 import { crc32 } from 'node:zlib';
 import type { DiskFile } from '../../lib/disk.ts';
 import { StorageError } from '../../lib/errors.ts';
+import { GIVE_UP } from '../ways-out.ts';
 
 export interface LogHead {
   /** Counts the writes of the head: the higher one is the newer one. */
@@ -56,7 +57,10 @@ export class LogHeadFile {
     const heads = [0, SLOT_BYTES].flatMap((at) => this.#decode(bytes.subarray(at, Math.max(at, length))) ?? []);
     if (heads.length > 0) return heads.reduce((a, b) => (b.sequence > a.sequence ? b : a));
     if (bytes.subarray(0, length).every((byte) => byte === 0)) return null;
-    throw new StorageError('CORRUPT', `the head of the write log, ${this.#file.path}, is damaged`);
+    throw new StorageError(
+      'CORRUPT',
+      `the head of the write log, ${this.#file.path}, is damaged: what was not uploaded is lost. ${GIVE_UP}`,
+    );
   }
 
   /** Sets its space aside, so that it can be written also when the disk is full. */

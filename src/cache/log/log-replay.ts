@@ -1,5 +1,6 @@
 /** Reading the log from its head to its end after a stop of whatever kind. */
 import { StorageError } from '../../lib/errors.ts';
+import { WAYS_OUT_OF_DAMAGE } from '../ways-out.ts';
 import type { LogFiles } from './log-files.ts';
 import { alignUp, GROUP_ALIGN_BYTES } from './log-files.ts';
 import type { LogHead } from './log-head.ts';
@@ -36,6 +37,8 @@ export interface LogEnd {
   readonly previousChecksum: number;
   /** Everything below it was durable, as its records say. */
   readonly claimedPosition: number;
+  /** Why flushed records behind `position` are lost, or null. Nothing may be written to such a log. */
+  readonly loss: StorageError | null;
   /** Pages of records that were durable once and are so no longer: record numbers with page indexes. */
   readonly damaged: readonly DamagedPart[];
 }
@@ -48,7 +51,7 @@ export interface DamagedPart {
 /**
  * Adds every record from the head on to `records`, up to the first that is not whole. What a crash cut off ends the log;
  * a record that was durable once, as those behind it tell, is damage and not an end: its pages are reported where its
- * header tells which they are, else it rejects with CORRUPT.
+ * header tells which they are, else it is a loss.
  */
 export async function replayLog(records: LogRecords, options: ReplayOptions): Promise<LogEnd> {
   return new Replay(records, options).run();
@@ -95,8 +98,8 @@ class Replay {
     }
     // What follows the last record of a group is filling.
     const end = alignUp(position, GROUP_ALIGN_BYTES);
-    this.#refuseLoss(end, lapEnd);
     return {
+      loss: this.#loss(end, lapEnd),
       position: end,
       recordsEndPosition: position,
       previousChecksum: this.#previousChecksum,
@@ -162,16 +165,15 @@ class Replay {
     return this.#options.head.durablePosition > position || this.#durableClaim(endPosition, position, lapEnd) !== null;
   }
 
-  /** CORRUPT where something behind the end of the log was durable: what lies between is lost, and nobody can tell what it was. */
-  #refuseLoss(position: number, lapEnd: number): void {
+  /** Where something behind the end of the log was durable: what lies between is lost, and nobody can tell what it was. */
+  #loss(position: number, lapEnd: number): StorageError | null {
     const { head } = this.#options;
     const claimed =
       head.durablePosition > position ? head.durablePosition : this.#durableClaim(position, position, lapEnd);
-    if (claimed === null) return;
-    throw new StorageError(
-      'CORRUPT',
-      `the write log is damaged at position ${position}: about ${claimed - position} bytes of flushed writes cannot be read`,
-    );
+    if (claimed === null) return null;
+    const bytes = claimed - position;
+    const message = `the write log is damaged at position ${position}: about ${bytes} bytes of flushed writes cannot be read`;
+    return new StorageError('CORRUPT', `${message}. ${WAYS_OUT_OF_DAMAGE}`);
   }
 
   /** How much a group at or behind `from` says was durable, where that is more than `position`; else null. */

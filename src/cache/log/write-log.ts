@@ -103,6 +103,7 @@ export class WriteLog {
         files = await LogFiles.open(disk, directory, found.fileBytes, found.fileCount);
         const records = new LogRecords(found.number);
         const end = await replayLog(records, { files, head: found, salt, atMs: nowMs() });
+        if (end.loss !== null) throw end.loss;
         await writeAgain(files, Math.max(end.claimedPosition, found.position), end);
         const sizeBytes = found.fileBytes * found.fileCount;
         const keepsSize = options.sizeBytes === null || sizeBytes === geometryOf(options.sizeBytes).totalBytes;
@@ -133,6 +134,33 @@ export class WriteLog {
         log: new WriteLog(options, { ...made, headFile, records, position, previousChecksum }),
         damaged: [],
       };
+    } catch (error) {
+      files?.close();
+      headFile.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Reads what the log holds, as far as that can be told, without changing any of it: the log that comes of it is only to be read
+   * and abandoned. `loss`: why that is not all that was flushed. Null where none was ever begun.
+   */
+  static async read(options: WriteLogOptions): Promise<FoundLog | null> {
+    const { disk, directory, salt, nowMs } = options;
+    const headFile = new LogHeadFile(disk.open(`${directory}/head`), salt);
+    let files: LogFiles | null = null;
+    try {
+      const head = headFile.read();
+      if (head === null) {
+        headFile.close();
+        return null;
+      }
+      files = await LogFiles.open(disk, directory, head.fileBytes, head.fileCount);
+      const records = new LogRecords(head.number);
+      const end = await replayLog(records, { files, head, salt, atMs: nowMs() });
+      const { position, previousChecksum, damaged, loss } = end;
+      const log = new WriteLog(options, { files, headFile, head, records, position, previousChecksum });
+      return { log, damaged, loss };
     } catch (error) {
       files?.close();
       headFile.close();
@@ -354,6 +382,13 @@ export class WriteLog {
       );
     }
   }
+}
+
+/** A log that was only read. */
+export interface FoundLog {
+  readonly log: WriteLog;
+  readonly damaged: readonly DamagedPart[];
+  readonly loss: StorageError | null;
 }
 
 interface WriteLogParts {

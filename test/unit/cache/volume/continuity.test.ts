@@ -1,9 +1,24 @@
 /** Whose cache it is: what becomes of it when somebody else has had the volume, and when nobody has. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readUnsaved } from '../../../../src/cache/cache-directory.ts';
+import { PAGE_BYTES } from '../../../../src/cache/page.ts';
+import { CacheHome } from '../../../../src/volume/cache-home.ts';
 import { BLOCK, blockOf, LEASE, putS3backerBlock, TOKEN } from '../../volume/fixtures.ts';
 import { isStale } from './errors.ts';
-import { blockKey, CACHE_DIRECTORY, finish, kill, leave, machine, read, stored, upload, write } from './fixtures.ts';
+import {
+  blockKey,
+  CACHE_DIRECTORY,
+  finish,
+  kill,
+  leave,
+  type Machine,
+  machine,
+  read,
+  stored,
+  upload,
+  write,
+} from './fixtures.ts';
 
 const TEN_MINUTES_MS = 600_000;
 /** A volume is looked at before it is claimed and after. */
@@ -217,15 +232,89 @@ test('a directory with the cache of another volume: removed where nothing is uns
   assert.deepEqual(await read(other, theirs, 1), Buffer.alloc(BLOCK));
 });
 
+/** Cut off in the middle. */
+function spoil({ disk }: Machine, name: string): void {
+  const file = disk.open(`${CACHE_DIRECTORY}/${name}`);
+  file.writeSync(Buffer.from('{"format":"bucketdisk-cache","version":1,"volumeId":7'), 0);
+  file.truncate(40);
+  file.close();
+}
+
 test('whose cache it is cannot be told: refused, and nothing is touched', async () => {
   const one = machine();
   const first = await one.open();
   await write(one, first, 1, blockOf(1));
   await leave(one, first);
-  const file = one.disk.open(`${CACHE_DIRECTORY}/volume.json`);
-  file.writeSync(Buffer.from('{"format":"bucketdisk-cache","version":1,"volumeId":7'), 0);
-  file.truncate(40);
-  file.close();
-  await assert.rejects(one.open(), { code: 'CORRUPT', message: /whose cache/ });
+  for (const name of ['volume.json', 'volume.json.copy']) spoil(one, name);
+  await assert.rejects(one.open(), { code: 'CORRUPT', message: /whose cache.*cache drop VOLUME --force/ });
   assert.ok(one.disk.exists(`${CACHE_DIRECTORY}/log/head`));
 });
+
+test('one of the two files that tell whose cache it is has rotted, anywhere in it: the other one tells', async () => {
+  for (const name of ['volume.json', 'volume.json.copy']) {
+    for (let position = 0; position < 200; position += 7) {
+      const one = machine();
+      const first = await one.open();
+      await write(one, first, 1, blockOf(1));
+      await leave(one, first);
+      one.disk.flipBit(`${CACHE_DIRECTORY}/${name}`, position);
+      const second = await one.open();
+      assert.deepEqual(await read(one, second, 1), blockOf(1));
+      await finish(one, second);
+      assert.deepEqual(await stored(one, 1), blockOf(1));
+    }
+  }
+});
+
+test('a log that is damaged is not opened; what can be read of it is saved, and nothing of it is changed by that', async () => {
+  const one = machine();
+  const first = await one.open();
+  const blocks = [2, 4, 6, 8, 10, 12];
+  for (const block of blocks) await write(one, first, block, blockOf(block));
+  kill(one);
+  const path = `${CACHE_DIRECTORY}/log/00`;
+  // The header of the fourth record: each begins a group, and is as long as its block and the rest of that group.
+  const at = headerOf(one, 8);
+  const byte = exchange(one, path, at + 17, Buffer.of(0xff));
+  const ways = /flushed writes cannot be read.*cache export.*cache drop VOLUME --force/;
+  for (let attempt = 0; attempt < 2; attempt++) {
+    await assert.rejects(one.open(), { code: 'CORRUPT', message: ways });
+    const home = CacheHome.open(one.disk, CACHE_DIRECTORY);
+    await assert.rejects(home.hasUnsaved(), { code: 'CORRUPT', message: ways });
+    const unsaved = await readUnsaved(one.disk, CACHE_DIRECTORY, home.volumeId ?? '');
+    const saved: number[] = [];
+    for await (const { offset, data } of unsaved.extents) {
+      assert.deepEqual(data, blockOf(offset / BLOCK));
+      saved.push(offset / BLOCK);
+    }
+    assert.deepEqual(saved, [2, 4, 6]);
+    assert.match(unsaved.loss?.message ?? '', ways);
+    unsaved.close();
+  }
+  // Once the disk has it right again, nothing is missing.
+  exchange(one, path, at + 17, byte);
+  const second = await one.open();
+  for (const block of blocks) assert.deepEqual(await read(one, second, block), blockOf(block));
+  await finish(one, second);
+});
+
+/** Where in the first file of the log the record of a block begins. */
+function headerOf({ disk }: Machine, block: number): number {
+  const file = disk.open(`${CACHE_DIRECTORY}/log/00`);
+  const bytes = Buffer.alloc(file.sizeBytes());
+  file.readSync(bytes, 0);
+  file.close();
+  const data = bytes.indexOf(blockOf(block));
+  assert.ok(data > 0);
+  return data - (data % PAGE_BYTES);
+}
+
+/** Puts bytes in a file, and returns those that were there. */
+function exchange({ disk }: Machine, path: string, position: number, bytes: Buffer): Buffer {
+  const file = disk.open(path);
+  const before = Buffer.alloc(bytes.length);
+  file.readSync(before, position);
+  file.writeSync(bytes, position);
+  file.close();
+  return before;
+}
