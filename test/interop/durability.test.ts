@@ -6,44 +6,24 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { NbdErrno } from '../../src/nbd/constants.ts';
-import { Random } from '../conformance/lease/random.ts';
-import { type Appliance, startAppliance } from '../support/appliance.ts';
-import { startProcess } from '../support/run-command.ts';
-import { cutBody, type FaultMatch, late, lateAnswer, lostAnswer, refuse, status } from '../support/s3-server/faults.ts';
+import type { Appliance } from '../support/appliance.ts';
+import { refuse } from '../support/s3-server/faults.ts';
 import type { RequestRecord } from '../support/s3-server/request-log.ts';
-import type { S3Server } from '../support/s3-server/s3-server.ts';
-import { tempDir } from '../support/temp.ts';
-import { fileBucket, s3Bucket } from './support/buckets.ts';
-import { DiskLoad, verifyDisk } from './support/disk-load.ts';
-import { DiskModel } from './support/disk-model.ts';
-import { SECTOR_BYTES } from './support/sectors.ts';
+import { DiskRig, type DiskVariant, type Section } from './support/disk-rig.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const ROUNDS = Number(process.env.DURABILITY_ROUNDS ?? 1);
 const SEED = Number(process.env.DURABILITY_SEED ?? Date.now() % 1_000_000);
 const THOROUGH = process.env.DURABILITY_ROUNDS !== undefined;
 const TIMEOUT_MS = 120_000 + ROUNDS * 15_000;
-const CONNECTIONS = 4;
 const LEASE_MS = 3000;
 const WRITING = ['PUT', 'POST', 'DELETE'];
 const MEMORY_KIB_MAX = 300 * KIB;
 
-type Section = Readonly<Record<string, unknown>>;
-
-interface Variant {
-  readonly name: string;
-  readonly blockBytes: number;
-  readonly diskBytes: number;
-  readonly volume?: Section;
-  readonly on: 'file' | 's3' | 'faulty s3';
-}
-
 const ENCRYPTED = { compress: 'zstd', encrypt: true, password: 'correct horse' };
-const VARIANTS: readonly Variant[] = [
+const VARIANTS: readonly DiskVariant[] = [
   { name: 'a directory, blocks of 4 KiB', on: 'file', blockBytes: 4 * KIB, diskBytes: 2 * MIB },
   { name: 'a directory, encrypted', on: 'file', blockBytes: 64 * KIB, diskBytes: 8 * MIB, volume: ENCRYPTED },
   { name: 'S3, blocks of 1 MiB', on: 's3', blockBytes: MIB, diskBytes: 16 * MIB },
@@ -59,129 +39,15 @@ const VARIANTS: readonly Variant[] = [
   { name: 'faulty S3, encrypted', on: 'faulty s3', blockBytes: 64 * KIB, diskBytes: 8 * MIB, volume: ENCRYPTED },
 ];
 
-/** A disk, its bucket, and what is known of it. */
-class Rig {
-  readonly t: TestContext;
-  readonly variant: Variant;
-  readonly store: Section;
-  readonly server: S3Server | null;
-  readonly dir: string;
-  readonly random: Random;
-  readonly model: DiskModel;
-  readonly settings: Section;
-  #loads: DiskLoad[] = [];
-
-  private constructor(t: TestContext, variant: Variant, seed: number, settings: Section, parts: RigParts) {
-    this.t = t;
-    this.variant = variant;
-    this.settings = settings;
-    this.store = parts.store;
-    this.server = parts.server;
-    this.dir = parts.dir;
-    this.random = new Random(seed);
-    this.model = new DiskModel(variant.diskBytes / SECTOR_BYTES);
-    if (variant.on === 'faulty s3' && this.server !== null) misbehave(this.server, new Random(seed + 1));
-  }
-
-  static async make(t: TestContext, variant: Variant, seed: number, settings: Section = {}): Promise<Rig> {
-    t.diagnostic(`DURABILITY_SEED=${SEED}, this test ${seed}`);
-    const dir = await tempDir(t, 'durability');
-    if (variant.on === 'file') {
-      return new Rig(t, variant, seed, settings, { dir, store: (await fileBucket(t)).section, server: null });
-    }
-    const { section, server } = await s3Bucket(t);
-    return new Rig(t, variant, seed, settings, { dir, store: section, server });
-  }
-
-  get config(): Section {
-    const { diskBytes, blockBytes, volume = {} } = this.variant;
-    const disk = { size: `${diskBytes / KIB}KiB`, blockSize: `${blockBytes / KIB}KiB`, ...volume };
-    return { store: this.store, cache: { size: '0' }, volumes: { disk }, log: { level: 'info' }, ...this.settings };
-  }
-
-  start(): Promise<Appliance> {
-    return startAppliance({ lifetime: this.t, config: this.config, dir: this.dir });
-  }
-
-  /** Somebody else's, with a directory of its own. */
-  startOther(store: Section): Promise<Appliance> {
-    return startAppliance({ lifetime: this.t, config: { ...this.config, store } });
-  }
-
-  async startLoad(appliance: Appliance, connections = CONNECTIONS): Promise<void> {
-    await this.attachLoad(appliance, connections);
-    for (const load of this.#loads.slice(-connections)) load.begin();
-  }
-
-  /** Clients that ask for nothing until they are told to begin. */
-  async attachLoad({ socket }: Appliance, connections = CONNECTIONS): Promise<void> {
-    const { model, variant } = this;
-    const { blockBytes } = variant;
-    const options = {
-      address: { path: socket },
-      model,
-      random: () => this.random.next(),
-      exportName: 'disk',
-      blockBytes,
-    };
-    for (let at = 0; at < connections; at++) this.#loads.push(await DiskLoad.attach(options));
-  }
-
-  get loads(): readonly DiskLoad[] {
-    return this.#loads;
-  }
-
-  get answered(): number {
-    return this.#loads.reduce((sum, { counts }) => sum + counts.answered, 0);
-  }
-
-  /** Error numbers that clients were answered with. */
-  get errors(): number[] {
-    return [...new Set(this.#loads.flatMap(({ counts }) => [...counts.errors.keys()]))];
-  }
-
-  /** Resolves with the number of answers once every connection has ended. */
-  async loadsEnded(): Promise<number> {
-    await Promise.all(this.#loads.map(({ ended }) => ended));
-    const { answered } = this;
-    this.#loads = [];
-    return answered;
-  }
-
-  async stopLoad(): Promise<number> {
-    await Promise.all(this.#loads.map((load) => load.stop()));
-    return this.loadsEnded();
-  }
-
-  verify({ socket }: Appliance): Promise<void> {
-    return verifyDisk({ path: socket }, 'disk', this.model);
-  }
-}
-
-interface RigParts {
-  readonly dir: string;
-  readonly store: Section;
-  readonly server: S3Server | null;
-}
-
-/** Slow, forgetful and overloaded, but never so slow that a request outlives the process that sent it by much. */
-function misbehave({ faults, latency }: S3Server, random: Random): void {
-  Object.assign(latency, { getMs: 2, headMs: 2, putMs: 4, deleteMs: 3, listMs: 5 });
-  const sometimes = (probability: number): FaultMatch => ({ when: () => random.chance(probability) });
-  faults.add(late(60), sometimes(0.08));
-  faults.add(lateAnswer(80), sometimes(0.05));
-  faults.add(lostAnswer(), sometimes(0.03));
-  faults.add(refuse(), sometimes(0.02));
-  faults.add(cutBody(), sometimes(0.03));
-  faults.add(status(500), sometimes(0.01));
-  faults.add(status(503), sometimes(0.02));
-  faults.add(status(503, { retryAfter: 1 }), sometimes(0.003));
+function rigOf(t: TestContext, variant: DiskVariant, seed: number, settings: Section = {}): Promise<DiskRig> {
+  t.diagnostic(`DURABILITY_SEED=${SEED}, this test ${seed}`);
+  return DiskRig.make(t, variant, seed, settings);
 }
 
 describe('killed at any moment', () => {
   for (const [at, variant] of VARIANTS.entries()) {
     it(`loses nothing on ${variant.name}`, { timeout: TIMEOUT_MS }, async (t) => {
-      const rig = await Rig.make(t, variant, SEED * 100 + at);
+      const rig = await rigOf(t, variant, SEED * 100 + at);
       let appliance = await rig.start();
       let answered = 0;
       let kills = 0;
@@ -190,11 +56,10 @@ describe('killed at any moment', () => {
         await delay(rig.random.int(20, 900));
         assert.deepEqual(rig.errors, []);
         kills++;
-        await appliance.kill();
-        answered += await rig.loadsEnded();
+        answered += await rig.kill(appliance);
         if (rig.random.chance(0.3)) {
           kills++;
-          await killWhileStarting(rig, appliance.configFile);
+          await rig.killWhileStarting(appliance);
         }
         appliance = await rig.start();
         await rig.verify(appliance);
@@ -206,17 +71,11 @@ describe('killed at any moment', () => {
   }
 });
 
-async function killWhileStarting(rig: Rig, configFile: string): Promise<void> {
-  const starting = startProcess(rig.t, process.execPath, [MAIN, 'serve', '--config', configFile], { cwd: rig.dir });
-  await delay(rig.random.int(0, 1200));
-  await starting.stop('SIGKILL');
-}
-
 describe('told to stop in the middle of writing', () => {
-  const variant: Variant = { name: '', on: 'faulty s3', blockBytes: 64 * KIB, diskBytes: 8 * MIB };
+  const variant: DiskVariant = { name: '', on: 'faulty s3', blockBytes: 64 * KIB, diskBytes: 8 * MIB };
 
   it('answers what it took, refuses the rest, and loses nothing', { timeout: TIMEOUT_MS }, async (t) => {
-    const rig = await Rig.make(t, variant, SEED * 100 + 20);
+    const rig = await rigOf(t, variant, SEED * 100 + 20);
     for (let round = 0; round < ROUNDS; round++) {
       const appliance = await rig.start();
       await rig.startLoad(appliance);
@@ -237,7 +96,7 @@ describe('told to stop in the middle of writing', () => {
   });
 
   it('told twice, loses nothing either', { timeout: TIMEOUT_MS }, async (t) => {
-    const rig = await Rig.make(t, variant, SEED * 100 + 21);
+    const rig = await rigOf(t, variant, SEED * 100 + 21);
     for (let round = 0; round < ROUNDS; round++) {
       const appliance = await rig.start();
       await rig.startLoad(appliance);
@@ -257,8 +116,8 @@ describe('told to stop in the middle of writing', () => {
 
 describe('the bucket away for a while', () => {
   it('fails no request, drops no client, and stays small', { timeout: TIMEOUT_MS + 120_000 }, async (t) => {
-    const variant: Variant = { name: '', on: 's3', blockBytes: 64 * KIB, diskBytes: 8 * MIB };
-    const rig = await Rig.make(t, variant, SEED * 100 + 30, { lease: { duration: `${LEASE_MS}ms` } });
+    const variant: DiskVariant = { name: '', on: 's3', blockBytes: 64 * KIB, diskBytes: 8 * MIB };
+    const rig = await rigOf(t, variant, SEED * 100 + 30, { lease: { duration: `${LEASE_MS}ms` } });
     const { server } = rig;
     assert.ok(server !== null);
     const appliance = await rig.start();
@@ -291,11 +150,11 @@ function peakMemoryKib(pid: number): number {
 
 describe('frozen for longer than its lease, while another takes the volume', () => {
   for (const blockBytes of [16 * KIB, MIB]) {
-    const variant: Variant = { name: '', on: 's3', blockBytes, diskBytes: 16 * blockBytes };
+    const variant: DiskVariant = { name: '', on: 's3', blockBytes, diskBytes: 16 * blockBytes };
     const settings = { lease: { duration: `${LEASE_MS}ms` } };
 
     it(`refuses all it was asked meanwhile: blocks of ${blockBytes / KIB} KiB`, { timeout: TIMEOUT_MS }, async (t) => {
-      const rig = await Rig.make(t, variant, SEED * 100 + 40 + Math.log2(blockBytes), settings);
+      const rig = await rigOf(t, variant, SEED * 100 + 40 + Math.log2(blockBytes), settings);
       for (let round = 0; round < Math.ceil(ROUNDS / 3); round++) {
         const first = await rig.start();
         await rig.startLoad(first);
@@ -325,7 +184,7 @@ describe('frozen for longer than its lease, while another takes the volume', () 
       timeout: TIMEOUT_MS,
       skip: THOROUGH ? false : 'only where DURABILITY_ROUNDS is set',
     }, async (t) => {
-      const rig = await Rig.make(t, variant, SEED * 100 + 60 + Math.log2(blockBytes), settings);
+      const rig = await rigOf(t, variant, SEED * 100 + 60 + Math.log2(blockBytes), settings);
       for (let round = 0; round < Math.ceil(ROUNDS / 3); round++) {
         const first = await rig.start();
         await rig.startLoad(first);
@@ -351,7 +210,7 @@ interface TakenOver {
 }
 
 /** Another appliance takes the volume from the frozen one and writes; the first is thawed, and has to end. */
-async function takeOverFromFrozen(rig: Rig, first: Appliance): Promise<TakenOver> {
+async function takeOverFromFrozen(rig: DiskRig, first: Appliance): Promise<TakenOver> {
   const { server, loads, store } = rig;
   assert.ok(server !== null);
   const frozen = [...loads];
@@ -376,7 +235,7 @@ async function takeOverFromFrozen(rig: Rig, first: Appliance): Promise<TakenOver
 }
 
 /** All that was answered is there, for the second and whoever comes after it. */
-async function endTakeOver(rig: Rig, { second }: TakenOver): Promise<void> {
+async function endTakeOver(rig: DiskRig, { second }: TakenOver): Promise<void> {
   await rig.stopLoad();
   await rig.verify(second);
   assert.equal((await second.stop()).code, 0);

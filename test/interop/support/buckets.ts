@@ -64,6 +64,9 @@ export async function keysOf(store: ObjectStore, prefix = ''): Promise<string[]>
   return keys;
 }
 
+/** Ends of the keys of blocks, of any volume. */
+export const BLOCK_KEY = /[/-][0-9a-f]{8}$/;
+
 /** Those of a volume's blocks, plain or with a hash before the number. */
 export async function blockKeysOf(store: ObjectStore, prefix: string): Promise<string[]> {
   const keys = await keysOf(store, prefix);

@@ -152,8 +152,10 @@ export class DiskLoad {
     const { model } = this.#options;
     const { first, sectors } = this.#pickRange();
     const payload = formatSectors(first, sectors, model.nextSequence);
-    const write = model.beginWrite(this.#connection, first, sectors, 'write', false);
-    this.#send({ type: Command.WRITE, flags: this.#pickFua(), offset: first * SECTOR_BYTES, payload }, (reply) =>
+    const flags = this.#pickFua();
+    const fua = flags !== 0;
+    const write = model.beginWrite(this.#connection, first, sectors, 'write', { zeroes: false, fua });
+    this.#send({ type: Command.WRITE, flags, offset: first * SECTOR_BYTES, payload }, (reply) =>
       model.endWrite(write, reply?.errno === 0),
     );
   }
@@ -162,9 +164,10 @@ export class DiskLoad {
     const { model, random } = this.#options;
     const { first, sectors } = this.#pickRange();
     const what = type === Command.TRIM ? 'trim' : 'zero';
-    const write = model.beginWrite(this.#connection, first, sectors, what, true);
+    const fua = this.#pickFua();
+    const write = model.beginWrite(this.#connection, first, sectors, what, { zeroes: true, fua: fua !== 0 });
     const noHole = type === Command.WRITE_ZEROES && random() < 0.3 ? CommandFlag.NO_HOLE : 0;
-    const flags = this.#pickFua() | noHole;
+    const flags = fua | noHole;
     this.#send({ type, flags, offset: first * SECTOR_BYTES, length: sectors * SECTOR_BYTES }, (reply) =>
       model.endWrite(write, reply?.errno === 0),
     );
@@ -249,12 +252,24 @@ function readSectors(
   });
 }
 
+export interface VerifyOptions {
+  /** Bytes a request: what cannot be read is told in such pieces. */
+  readonly stepBytes?: number;
+  /** Called for what cannot be read; without it that is an error. */
+  readonly onUnreadable?: (range: { readonly offset: number; readonly length: number; readonly errno: number }) => void;
+}
+
 /** Reads the whole disk while nobody else uses it, and holds the model to what is there. */
-export async function verifyDisk(address: ServerAddress, exportName: string, model: DiskModel): Promise<void> {
+export async function verifyDisk(
+  address: ServerAddress,
+  exportName: string,
+  model: DiskModel,
+  { stepBytes = VERIFY_BYTES, onUnreadable }: VerifyOptions = {},
+): Promise<void> {
   const client = await RawClient.attach(address, { name: exportName, framing: 'simple' });
   const connection = ++connections;
   try {
-    const step = VERIFY_BYTES / SECTOR_BYTES;
+    const step = stepBytes / SECTOR_BYTES;
     for (let first = 0; first < model.sectors; first += step) {
       const sectors = Math.min(step, model.sectors - first);
       const held: { request?: Request; settle?: Pending['settle'] } = {};
@@ -268,7 +283,11 @@ export async function verifyDisk(address: ServerAddress, exportName: string, mod
       );
       if (held.request === undefined) throw new Error('no request was made');
       const reply = await client.request(held.request);
-      if (reply.errno !== 0) throw new Error(`reading from sector ${first} failed with error ${reply.errno}`);
+      if (reply.errno !== 0) {
+        if (onUnreadable === undefined)
+          throw new Error(`reading from sector ${first} failed with error ${reply.errno}`);
+        onUnreadable({ offset: first * SECTOR_BYTES, length: sectors * SECTOR_BYTES, errno: reply.errno });
+      }
       held.settle?.(reply);
     }
   } finally {
