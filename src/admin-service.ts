@@ -9,6 +9,7 @@ import type { LiveDocument, StatusView } from './admin/page/document.ts';
 import { statusRoutes } from './admin/status-routes.ts';
 import type { AdminSettings, CostSettings } from './config/settings.ts';
 import type { Clock } from './lib/clock.ts';
+import { StorageError } from './lib/errors.ts';
 import type { Log } from './lib/log.ts';
 import { Activity, SAMPLE_INTERVAL_MS } from './metrics/activity/activity.ts';
 import { Metrics } from './metrics/metrics.ts';
@@ -46,6 +47,18 @@ export class AdminService {
     this.#hub = new EventHub(options.log);
     const allowed = options.settings.token === null ? [] : CHANGES;
     this.#changes = Object.fromEntries(Object.entries(options.control).filter(([route]) => allowed.includes(route)));
+  }
+
+  /** What the control socket answers of this. */
+  get routes(): ControlRoutes {
+    return {
+      'GET /v1/live': async () => this.live(),
+      'POST /v1/past': async ({ name }) => {
+        const past = this.#activity.history(String(name));
+        if (past === null) throw new StorageError('NOT_FOUND', `this appliance has no volume ${name}`);
+        return past;
+      },
+    };
   }
 
   /** Begins to remember what is done lately; listens where admin.listen is set. */

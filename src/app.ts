@@ -18,7 +18,9 @@ import type {
   HealthReport,
   JobRunOutcome,
   JobStatus,
+  LiveStatus,
   MountOutcome,
+  PastActivity,
   ProgressOptions,
   ResizeOptions,
   ResizeOutcome,
@@ -59,6 +61,7 @@ const clock = new SystemClock();
 /** The command line's actions on the real thing. */
 export function createActions(): Actions {
   return {
+    ...{ live, past },
     ...{ serve, createVolume, status, health, resizeVolume, eraseVolume: eraseConfiguredVolume },
     ...{ mountVolume, unmountVolume, flushVolume, warmVolume, exportCache, dropCache },
     ...{ listJobs, jobHistory, runJob },
@@ -136,6 +139,14 @@ function createVolume(context: CommandContext, name: string, { force }: CreateOp
 async function status(context: CommandContext): Promise<ApplianceStatus> {
   const running = await ask(context, 'GET', '/v1/status');
   return running === null ? idleStatus(context) : (running as ApplianceStatus);
+}
+
+async function live(context: CommandContext): Promise<LiveStatus> {
+  return (await askRunning(context, 'GET', '/v1/live')) as LiveStatus;
+}
+
+async function past(context: CommandContext, name: string): Promise<PastActivity> {
+  return (await askRunning(context, 'POST', '/v1/past', { name })) as PastActivity;
 }
 
 async function health({ settings, signal }: CommandContext): Promise<HealthReport> {

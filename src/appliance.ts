@@ -109,16 +109,7 @@ export class Appliance {
       attachedTo: (name) => this.#attachedTo(name) + this.#fuse.openFiles(name),
       stopping: this.#stopping.signal,
     });
-    const control: ControlRoutes = {
-      'GET /v1/status': async () => this.status(),
-      'GET /v1/live': async () => this.#admin.live(),
-      'GET /v1/health': async () => this.#health(),
-      'POST /v1/mount': (body) => this.#mount(body),
-      'POST /v1/unmount': (body) => this.#unmount(body),
-      ...requests.routes,
-      ...this.#jobs.routes,
-    };
-    this.#control = new ControlServer(StateDir.controlSocketPath(stateDir.path), control, log);
+    const work: ControlRoutes = { ...requests.routes, ...this.#jobs.routes };
     this.#admin = new AdminService({
       settings: settings.admin,
       cost: settings.cost,
@@ -126,10 +117,22 @@ export class Appliance {
       read: () => this.#reading(),
       status: () => this.status(),
       drawMap: async (name, range) => this.#openVolumeOf(name).map(range),
-      control,
+      control: work,
       clock,
       log,
     });
+    this.#control = new ControlServer(
+      StateDir.controlSocketPath(stateDir.path),
+      {
+        'GET /v1/status': async () => this.status(),
+        'GET /v1/health': async () => this.#health(),
+        'POST /v1/mount': (body) => this.#mount(body),
+        'POST /v1/unmount': (body) => this.#unmount(body),
+        ...work,
+        ...this.#admin.routes,
+      },
+      log,
+    );
   }
 
   /** Aborts when other writers have taken every volume: there is nothing left to serve. */

@@ -13,7 +13,11 @@ export interface SignalSource {
 export interface Host {
   readonly env: Environment;
   readonly cwd: string;
-  readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean | undefined };
+  readonly stdin: NodeJS.ReadableStream & {
+    readonly isTTY?: boolean | undefined;
+    /** Of a terminal: each key as it is pressed, and none of them a signal. */
+    setRawMode?(raw: boolean): unknown;
+  };
   readonly stdout: NodeJS.WritableStream & Output;
   readonly stderr: LogStream & Output;
   readonly signals: SignalSource;

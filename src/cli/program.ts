@@ -17,6 +17,7 @@ import { addResize } from './resize.ts';
 import { addServe } from './serve.ts';
 import { addStatus } from './status.ts';
 import { addSupportBundle } from './support-bundle.ts';
+import { addTop } from './top.ts';
 import { addVersion } from './version.ts';
 import { addWarm } from './warm.ts';
 
@@ -55,6 +56,7 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addServe(program, frame);
   addCreate(program, frame);
   addStatus(program, frame);
+  addTop(program, frame);
   addHealth(program, frame);
   addDoctor(program, frame);
   addMount(program, frame);

@@ -8,6 +8,8 @@ const HEIGHT = 132;
 const TOP = 16;
 const BOTTOM = 18;
 const MINUTES = [15, 10, 5];
+/** Samples without a value that a line goes on over: where little is asked, not every sample has a latency. */
+const BRIDGED_MAX = 10;
 
 type Values = readonly (number | null)[];
 
@@ -151,7 +153,12 @@ export class Plot {
       say(label, `${minutes} min ago`);
     });
     this.#paths.forEach(({ line, area }, index) => {
-      const runs = runsOf(this.#values[index] ?? [], (fromRight) => this.#x(fromRight), y);
+      const runs = runsOf(
+        this.#values[index] ?? [],
+        area === null ? BRIDGED_MAX : 0,
+        (fromRight) => this.#x(fromRight),
+        y,
+      );
       setAttributes(line, { d: runs.map(({ points }) => `M${points}${points.includes('L') ? '' : 'h.01'}`).join('') });
       const floor = HEIGHT - BOTTOM;
       const areas = runs.map(({ points, firstX, lastX }) => `M${firstX} ${floor}L${points}L${lastX} ${floor}Z`);
@@ -188,21 +195,28 @@ interface Run {
   readonly lastX: number;
 }
 
-/** Where nothing is known the line has a gap. */
-function runsOf(values: Values, x: (fromRight: number) => number, y: (value: number) => number): Run[] {
+/** Where nothing is known for more than `bridged` samples the line has a gap. */
+function runsOf(
+  values: Values,
+  bridged: number,
+  x: (fromRight: number) => number,
+  y: (value: number) => number,
+): Run[] {
   const runs: Run[] = [];
   let points: string[] = [];
   let firstX = 0;
   let lastX = 0;
+  let unknown = 0;
   const end = (): void => {
     if (points.length > 0) runs.push({ points: points.join('L'), firstX, lastX });
     points = [];
   };
   values.forEach((value, index) => {
     if (value === null) {
-      end();
+      if (++unknown > bridged) end();
       return;
     }
+    unknown = 0;
     lastX = x(values.length - 1 - index);
     if (points.length === 0) firstX = lastX;
     points.push(`${lastX} ${Math.round(y(value) * 10) / 10}`);

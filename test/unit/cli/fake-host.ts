@@ -53,6 +53,8 @@ export class FakeHost implements Host {
       serve: missing,
       createVolume: missing,
       status: missing,
+      live: missing,
+      past: missing,
       health: missing,
       resizeVolume: missing,
       eraseVolume: missing,
