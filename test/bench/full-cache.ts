@@ -25,6 +25,8 @@ export async function makeFullCache(directory: string, volumeId: string, sizeByt
     log: silentLog,
   };
   const { file, journal, table, queues, store } = await openParts(options, () => false);
+  // What changes while the first snapshot of it is written would be in it twice.
+  await store.checkpoint();
   for (let index = 0; index < table.slots; index++) {
     const slot = table.freeSlot();
     const line = index * STRIDE_LINES;

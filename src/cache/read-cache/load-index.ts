@@ -103,6 +103,12 @@ class TableSink implements EntrySink {
   put(slot: number, line: number, mask: number, state: number, words: Uint32Array, checksumsAt: number): void {
     const table = this.#table;
     const fits = slot < table.slots;
+    if (fits && mask !== 0 && table.lineAt(slot) === line) {
+      table.clearPages(slot, 0xffff);
+      this.states[slot] = state;
+      table.restorePages(slot, mask, words, checksumsAt);
+      return;
+    }
     if (fits && table.isUsed(slot)) table.release(slot);
     if (mask === 0) return;
     // The line has moved here, also where the entry that says that it has left the other slot is lost, or the slot does not fit.
