@@ -15,6 +15,7 @@ import { type ConditionalPuts, probeConditionalPuts } from './object/probe.ts';
 import { type AttemptListener, RetryingObjectStore } from './object/retrying.ts';
 import { StoreHealth, type StoreHealthSnapshot } from './object/store-health.ts';
 import { StoreMetrics, type StoreMetricsSnapshot } from './object/store-metrics.ts';
+import { ThreadedObjectStore } from './object/thread/threaded-object-store.ts';
 import { type UploadWindowStatus, UploadWindows } from './schedule/upload-windows.ts';
 import type { Claimant } from './volume/claim.ts';
 import { GatedObjectStore } from './volume/gated-object-store.ts';
@@ -226,7 +227,6 @@ async function openStore(url: string, { store }: Settings): Promise<ObjectStore>
   const parsed = parseStoreUrl(url, '/');
   if (parsed.kind === 'memory') return new MemoryObjectStore();
   if (parsed.kind === 'file') return FileObjectStore.open(parsed.dir);
-  // Loaded only where it is used: the SDK takes longer to load than everything else together.
-  const { S3ObjectStore } = await import('./object/s3/s3-object-store.ts');
-  return new S3ObjectStore({ ...store, bucket: parsed.bucket, concurrency: store.concurrency + CONTROL_CONCURRENCY });
+  const concurrency = store.concurrency + CONTROL_CONCURRENCY;
+  return ThreadedObjectStore.open({ ...store, bucket: parsed.bucket, concurrency });
 }

@@ -42,7 +42,7 @@ export function checkRangeInside(key: string, range: ByteRange, sizeBytes: numbe
 }
 
 /** @throws StorageError INVALID or CANCELLED */
-export function checkPut(key: string, options: PutOptions): void {
+export function checkPut(key: string, options: Omit<PutOptions, 'mayStart'>): void {
   checkNotAborted(options.signal);
   checkKey(key);
   if (options.ifMatch !== undefined && options.ifNoneMatch !== undefined) {
@@ -63,7 +63,7 @@ export function checkPut(key: string, options: PutOptions): void {
 }
 
 /** @throws StorageError INVALID or CANCELLED */
-export function checkDelete(keys: readonly string[], options: RequestOptions): void {
+export function checkDelete(keys: readonly string[], options: Pick<RequestOptions, 'signal'>): void {
   checkNotAborted(options.signal);
   if (keys.length > DELETE_KEYS_MAX) {
     throw new StorageError('INVALID', `${keys.length} keys to delete at once are over ${DELETE_KEYS_MAX}`);

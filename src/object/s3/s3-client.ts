@@ -60,7 +60,7 @@ function credentialsOf({ credentials, profile, anonymous }: S3StoreOptions): Par
 /** What a request of ours is sent with: the SDK hands it on to the handler. */
 export interface SendOptions {
   readonly abortSignal: AbortSignal;
-  readonly mayStart?: (() => boolean) | undefined;
+  readonly mayStart?: (() => boolean | Promise<boolean>) | undefined;
 }
 
 /** Asks whether the request may still be sent once it has been hashed and signed, which takes most of its time. */
@@ -69,7 +69,10 @@ class AskingHttpHandler extends NodeHttpHandler {
     ...[request, options]: Parameters<NodeHttpHandler['handle']>
   ): ReturnType<NodeHttpHandler['handle']> {
     const { mayStart } = (options ?? {}) as Partial<SendOptions>;
-    checkMayStart(mayStart === undefined ? {} : { mayStart });
+    if (mayStart !== undefined) {
+      const granted = await mayStart();
+      checkMayStart({ mayStart: () => granted });
+    }
     return super.handle(request, options);
   }
 }

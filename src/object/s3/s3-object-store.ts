@@ -27,6 +27,9 @@ import { S3ListingCheck } from './s3-listing.ts';
 import type { S3StoreOptions } from './s3-options.ts';
 import { etagOf, getObject, headObject } from './s3-read.ts';
 
+/** Somebody on another thread may have to be asked. */
+type Asking<O extends RequestOptions> = Omit<O, 'mayStart'> & { readonly mayStart?: () => boolean | Promise<boolean> };
+
 export class S3ObjectStore implements ObjectStore {
   readonly description: string;
   readonly bucket: string;
@@ -62,7 +65,7 @@ export class S3ObjectStore implements ObjectStore {
     );
   }
 
-  async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
+  async put(key: string, body: Buffer, options: Asking<PutOptions> = {}): Promise<PutResult> {
     checkPut(key, options);
     return this.#attempt(`writing the object ${key}`, false, options.signal, async (signal, what) => {
       const send = { abortSignal: signal, mayStart: options.mayStart };
@@ -71,7 +74,7 @@ export class S3ObjectStore implements ObjectStore {
     });
   }
 
-  async delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {
+  async delete(keys: readonly string[], options: Asking<RequestOptions> = {}): Promise<void> {
     checkDelete(keys, options);
     const { mayStart } = options;
     await this.#deletes.delete(keys, (verb, work) =>
@@ -125,7 +128,7 @@ export class S3ObjectStore implements ObjectStore {
     ).catch(() => {}); // The next request meets the same failure and reports it.
   }
 
-  #putInput(key: string, body: Buffer, { headers, ifNoneMatch }: PutOptions): PutObjectCommandInput {
+  #putInput(key: string, body: Buffer, { headers, ifNoneMatch }: Asking<PutOptions>): PutObjectCommandInput {
     const { acl, sse, sseKmsKeyId, storageClass } = this.#options;
     return {
       Bucket: this.bucket,
@@ -153,7 +156,7 @@ export class S3ObjectStore implements ObjectStore {
    */
   async #put(
     input: PutObjectCommandInput,
-    { ifMatch }: PutOptions,
+    { ifMatch }: Asking<PutOptions>,
     what: string,
     send: SendOptions,
   ): Promise<string | undefined> {

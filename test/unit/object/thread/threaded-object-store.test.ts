@@ -1,0 +1,95 @@
+/** What a thread adds to a bucket: permission that is asked for across it, its end, and bodies that stay the caller's. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { isStorageError } from '../../../../src/lib/errors.ts';
+import { ThreadedObjectStore } from '../../../../src/object/thread/threaded-object-store.ts';
+import { s3OptionsFor } from '../../../conformance/object-store/s3-options.ts';
+import { onEnd } from '../../../support/cleanup.ts';
+import { type S3Server, startS3Server } from '../../../support/s3-server/s3-server.ts';
+
+const ENDING_THREAD = new URL('./ending-thread.ts', import.meta.url);
+const NOWHERE = { endpoint: 'http://127.0.0.1:9', region: 'r', accessKeyId: 'a', secretAccessKey: 's' };
+
+async function openStore(t: TestContext): Promise<{ store: ThreadedObjectStore; server: S3Server }> {
+  const server = await startS3Server({ buckets: ['bucket'] });
+  const { url: endpoint, region, accessKeyId, secretAccessKey } = server;
+  const store = await ThreadedObjectStore.open(
+    s3OptionsFor({ endpoint, region, accessKeyId, secretAccessKey }, 'bucket'),
+  );
+  onEnd(t, async () => {
+    await store.close();
+    await server.close();
+  });
+  return { store, server };
+}
+
+function standStill(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+test('a permission that has grown old on its way is asked for again', async (t) => {
+  const { store, server } = await openStore(t);
+  let asked = 0;
+  const mayStart = (): boolean => {
+    // As if the process had been stopped right after it had looked.
+    if (++asked === 1) standStill(300);
+    return asked < 3;
+  };
+  await store.put('a', Buffer.from('a'), { mayStart });
+  assert.equal(asked, 2);
+  assert.equal(server.bucket('bucket').get('a')?.body.toString(), 'a');
+  let askedAgain = 0;
+  const denied = (): boolean => {
+    if (++askedAgain === 1) standStill(300);
+    return askedAgain === 1;
+  };
+  await assert.rejects(store.put('b', Buffer.from('b'), { mayStart: denied }), { code: 'CANCELLED' });
+  assert.equal(server.bucket('bucket').get('b'), undefined);
+});
+
+test('a body is not taken from the caller, and is what it was when the put was made', async (t) => {
+  const { store, server } = await openStore(t);
+  const body = Buffer.alloc(100_000, 'body');
+  const putting = store.put('a', body.subarray(10, 90_000));
+  await putting;
+  assert.ok(body.equals(Buffer.alloc(100_000, 'body')));
+  assert.ok(server.bucket('bucket').get('a')?.body.equals(body.subarray(10, 90_000)));
+  const read = await store.get('a');
+  assert.ok(read?.body.equals(body.subarray(10, 90_000)));
+});
+
+test('options that cannot be used are refused at once', async () => {
+  const options = { ...s3OptionsFor(NOWHERE, 'bucket'), caFile: '/nowhere/ca.pem' };
+  await assert.rejects(ThreadedObjectStore.open(options), (error) => {
+    assert.ok(isStorageError(error, 'INVALID'));
+    assert.match(error.message, /store\.caFile/);
+    return true;
+  });
+});
+
+test('errors keep their code, words and cause', async (t) => {
+  const { store } = await openStore(t);
+  await assert.rejects(store.get('a', { range: { offset: 0, length: 0 } }), { code: 'INVALID' });
+  const gone = await ThreadedObjectStore.open(s3OptionsFor(NOWHERE, 'bucket'));
+  onEnd(t, () => gone.close());
+  await assert.rejects(gone.get('a'), (error) => {
+    assert.ok(isStorageError(error, 'UNAVAILABLE'));
+    assert.equal(error.retryable, true);
+    assert.ok(error.cause instanceof Error);
+    return true;
+  });
+});
+
+test('where the thread ends, those who wait are told that it may have happened, and the next gets a new one', async (t) => {
+  const store = await ThreadedObjectStore.open(s3OptionsFor(NOWHERE, 'bucket'), ENDING_THREAD);
+  onEnd(t, () => store.close());
+  const waiting = store.get('wait');
+  waiting.catch(() => {});
+  await assert.rejects(store.get('end'), (error) => {
+    assert.ok(isStorageError(error, 'UNAVAILABLE'));
+    assert.match(String((error.cause as Error).message), /it ends/);
+    return true;
+  });
+  await assert.rejects(waiting, { code: 'UNAVAILABLE' });
+  assert.equal(await store.get('a'), null);
+});
