@@ -35,11 +35,13 @@ import { packageVersion } from './cli/package-version.ts';
 import { configuredVolume } from './config/configured-volume.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import { examine } from './doctor-service.ts';
+import { reclaimMounts } from './host/volume-mount.ts';
 import { hasty, lookAtVolume } from './idle-volumes.ts';
 import { SystemClock } from './lib/clock.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
+import { mountHost } from './mount-service.ts';
 import { cacheDirectory, Stores } from './stores.ts';
 import { makeSupportBundle } from './support-service.ts';
 import { CacheHome } from './volume/cache-home.ts';
@@ -102,10 +104,10 @@ async function mountVolume(
   context: CommandContext,
   name: string,
   dir: string,
-  { fs, stop }: Parameters<Actions['mountVolume']>[3],
+  { fs, via, stop }: Parameters<Actions['mountVolume']>[3],
 ): Promise<number> {
-  const answer = (await ask(context, 'POST', '/v1/mount', { name, dir, fs })) as MountOutcome | null;
-  if (answer === null) return serve(context, { takeOver: [], stop, mounts: [{ name, dir, fs }] });
+  const answer = (await ask(context, 'POST', '/v1/mount', { name, dir, fs, via })) as MountOutcome | null;
+  if (answer === null) return serve(context, { takeOver: [], stop, mounts: [{ name, dir, fs, via }] });
   const text = context.json ? JSON.stringify(answer) : `${name}: ${answer.device} is mounted on ${answer.dir}`;
   context.stdout.write(`${text}\n`);
   return EXIT_OK;
@@ -113,11 +115,22 @@ async function mountVolume(
 
 async function unmountVolume(context: CommandContext, name: string, { force }: UnmountOptions): Promise<MountOutcome> {
   const answer = (await ask(context, 'POST', '/v1/unmount', { name, force })) as MountOutcome | null;
-  if (answer !== null) return answer;
-  throw new StorageError(
-    'NOT_FOUND',
-    `no appliance runs with ${context.settings.cache.dir}, and nothing is mounted by it`,
-  );
+  return answer ?? withStateDir(context, (stateDir, held) => unmountLeftover(context, stateDir, held, name));
+}
+
+/** What an appliance that died has left. */
+async function unmountLeftover(
+  { log }: CommandContext,
+  stateDir: StateDir,
+  held: boolean,
+  name: string,
+): Promise<MountOutcome> {
+  if (!held) throw new StorageError('HELD', `another bucketdisk is using the directory ${stateDir.path}: try again`);
+  const [left] = await reclaimMounts(mountHost(stateDir.path, clock, log), name);
+  if (left === undefined) {
+    throw new StorageError('NOT_FOUND', `no appliance runs with ${stateDir.path}, and none has left ${name} mounted`);
+  }
+  return { name, dir: left.dir, device: left.device, via: left.via };
 }
 
 function createVolume(context: CommandContext, name: string, { force }: CreateOptions): Promise<VolumeDescription> {

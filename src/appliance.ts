@@ -1,9 +1,9 @@
 /** A running appliance: opens its volumes, serves them, tells its state, and stops without losing an answer. */
 
-import { type ControlHandler, type ControlRoutes, ControlServer } from './admin/control-server.ts';
+import { type ControlRoutes, ControlServer } from './admin/control-server.ts';
 import { healthProblems } from './admin/health.ts';
 import { AdminService } from './admin-service.ts';
-import type { ApplianceStatus, HealthReport, MountFilesystem, ServeOptions, VolumeStatus } from './cli/actions.ts';
+import type { ApplianceStatus, HealthReport, ServeOptions, VolumeStatus } from './cli/actions.ts';
 import type { Settings, VolumeSettings } from './config/settings.ts';
 import { EventService } from './event-service.ts';
 import type { FuseServer } from './fuse/server.ts';
@@ -15,6 +15,7 @@ import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
 import type { Reading } from './metrics/sources.ts';
+import { mountRequest, unmountRequest } from './mount-requests.ts';
 import { forTheMount, MountService } from './mount-service.ts';
 import { accessOf } from './nbd/access.ts';
 import type { ClientIdentity, NbdExport } from './nbd/exports.ts';
@@ -40,6 +41,9 @@ import {
 
 /** What is left of the drain time for the volumes once the clients are gone; at least this much. */
 const CLOSE_DEADLINE_MIN_MS = 2_000;
+
+/** The kernel of this machine, on a socket that only its root may open: access lists are about clients. */
+const KERNEL_CLIENT: ClientIdentity = Object.freeze({ tls: null, names: Object.freeze(['kernel']) });
 
 export interface ApplianceParts {
   readonly settings: Settings;
@@ -100,6 +104,9 @@ export class Appliance {
       stateDir: stateDir.path,
       fuseDir: settings.fuse.dir,
       fuse: this.#fuse,
+      serveOn: async (path) => {
+        await this.#nbd.listen({ path, tls: 'off', client: KERNEL_CLIENT });
+      },
       device: (name) => this.#openVolumeOf(name).device,
       clock,
       log,
@@ -126,8 +133,8 @@ export class Appliance {
       {
         'GET /v1/status': async () => this.status(),
         'GET /v1/health': async () => this.#health(),
-        'POST /v1/mount': (body) => this.#mount(body),
-        'POST /v1/unmount': (body) => this.#unmount(body),
+        'POST /v1/mount': (body) => this.#mounts.mount(mountRequest(body), this.#stopping.signal),
+        'POST /v1/unmount': (body) => this.#mounts.unmount(unmountRequest(body)),
         ...work,
         ...this.#admin.routes,
       },
@@ -160,7 +167,7 @@ export class Appliance {
       for (const target of listen) await unlessTaken(this.#nbd.listen({ ...target, tls: handshakeTls(tls.mode) }));
       if (socket !== null) await unlessTaken(this.#nbd.listen({ path: socket, tls: handshakeTls(tls.socketMode) }));
       if (settings.fuse.dir !== null) await this.#fuse.mount(settings.fuse.dir, signal);
-      for (const { name, dir, fs } of mounts) await this.#mounts.mount(name, dir, { fs }, signal);
+      for (const mount of mounts) await this.#mounts.mount(mount, signal);
     } catch (error) {
       // Not hurried by the signal that may have ended the start: nobody was served, and the leases can be given back.
       await this.#shutDown(hurry);
@@ -356,7 +363,7 @@ export class Appliance {
   /** What there is for a client: a volume it may not open does not exist for it. */
   #exports(client: ClientIdentity): NbdExport[] {
     return this.#served().flatMap(({ name, settings, device }) => {
-      const access = accessOf(settings.access, client);
+      const access = client === KERNEL_CLIENT ? 'write' : accessOf(settings.access, client);
       if (access === 'none') return [];
       return [{ name, description: settings.description ?? '', device, readOnly: access === 'read' }];
     });
@@ -372,20 +379,6 @@ export class Appliance {
   #defaultName(): string | undefined {
     const chosen = this.#slots.length === 1 ? this.#slots[0] : this.#slots.find(({ settings }) => settings.default);
     return chosen?.settings.name;
-  }
-
-  async #mount({ name, dir, fs }: Parameters<ControlHandler>[0]): Promise<object> {
-    if (typeof name !== 'string' || typeof dir !== 'string' || !isFilesystem(fs)) {
-      throw new StorageError('INVALID', 'a mount needs a name, a dir and fs');
-    }
-    return this.#mounts.mount(name, dir, { fs }, this.#stopping.signal);
-  }
-
-  async #unmount({ name, force }: Parameters<ControlHandler>[0]): Promise<object> {
-    if (typeof name !== 'string' || typeof force !== 'boolean') {
-      throw new StorageError('INVALID', 'an unmount needs a name and force');
-    }
-    return this.#mounts.unmount(name, { force });
   }
 
   #attachedTo(name: string): number {
@@ -411,8 +404,8 @@ export class Appliance {
     const listen: { host: string; port: number }[] = [];
     let socket: string | null = null;
     for (const address of this.#nbd.addresses()) {
-      if ('path' in address) socket = address.path;
-      else listen.push(address);
+      if (!('path' in address)) listen.push(address);
+      else if (address.path === this.#parts.settings.nbd.socket) socket = address.path;
     }
     return { listen, socket };
   }
@@ -432,10 +425,6 @@ export class Appliance {
       volumes,
     });
   }
-}
-
-function isFilesystem(value: unknown): value is MountFilesystem | null {
-  return value === null || value === 'ext4' || value === 'xfs' || value === 'btrfs';
 }
 
 /**

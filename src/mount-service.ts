@@ -1,8 +1,9 @@
 /** The filesystems of an appliance: which volumes are mounted where, from asking for it until they are taken down. */
 import { join } from 'node:path';
-import type { MountOptions, MountOutcome, UnmountOptions } from './cli/actions.ts';
+import type { MountOptions, MountOutcome, MountVia, UnmountOptions } from './cli/actions.ts';
 import type { FuseServer } from './fuse/server.ts';
-import { MountRecords } from './host/mount-records.ts';
+import { MountRecords, type Via } from './host/mount-records.ts';
+import { nbdProblem } from './host/nbd-device.ts';
 import { type Host, reclaimMounts, VolumeMount } from './host/volume-mount.ts';
 import type { Clock } from './lib/clock.ts';
 import { withDeadline } from './lib/deadline.ts';
@@ -18,13 +19,19 @@ export interface MountServiceOptions {
   readonly stateDir: string;
   readonly fuseDir: string | null;
   readonly fuse: FuseServer;
+  /** Has every volume served on a unix socket at that path, to nobody but the kernel. Rejects where that cannot be. */
+  readonly serveOn: (path: string) => Promise<void>;
   /** The open volume of that name. Throws NOT_FOUND or UNAVAILABLE. */
   readonly device: (name: string) => BlockDevice;
   readonly clock: Clock;
   readonly log: Log;
 }
 
+export type MountRequest = MountOptions & { readonly name: string; readonly dir: string };
+
 const LOOK_TIMEOUT_MS = 5_000;
+/** In `cache.dir`: where the kernel's NBD client is attached. */
+const SOCKET_NAME = 'kernel.sock';
 /** So long `unmount` waits for a filesystem in use. */
 const BUSY_TIMEOUT_MS = 10_000;
 
@@ -36,11 +43,11 @@ export class MountService {
   /** One change at a time. */
   #turn: Promise<unknown> = Promise.resolve();
   #closing = false;
+  #socketServed = false;
 
   constructor(options: MountServiceOptions) {
-    const { stateDir, clock, log } = options;
     this.#options = options;
-    this.#host = { records: new MountRecords(join(stateDir, 'mounts')), boot: bootId(), clock, log };
+    this.#host = mountHost(options.stateDir, options.clock, options.log);
   }
 
   /** What a process before this one has left is taken away. To be called before the volumes' files are there again. */
@@ -48,43 +55,24 @@ export class MountService {
     await reclaimMounts(this.#host);
   }
 
-  /** HELD where the volume is mounted already; otherwise as `VolumeMount.up`. */
-  mount(name: string, dir: string, { fs }: MountOptions, signal: AbortSignal): Promise<MountOutcome> {
+  /** HELD where the volume is mounted already; UNSUPPORTED where it cannot be attached that way; otherwise as `VolumeMount.up`. */
+  mount({ name, dir, fs, via }: MountRequest, signal: AbortSignal): Promise<MountOutcome> {
     return this.#inTurn(async () => {
-      const { device: find, fuse, fuseDir, stateDir } = this.#options;
-      const device = find(name);
+      this.#options.device(name);
       const there = this.#mounts.get(name);
       if (there !== undefined)
         throw new StorageError('HELD', `volume ${name} is mounted on ${there.record.dir} already`);
-      if (fuse.status() === null) await fuse.mount(fuseDir ?? join(stateDir, 'disks'), signal);
-      const files = fuse.status();
-      if (files?.mounted !== true) {
-        throw new StorageError('UNAVAILABLE', 'the directory of the volumes was unmounted: start the appliance anew');
-      }
-      const { sizeBytes, readOnly } = device.geometry;
-      const mount = await VolumeMount.up(
-        {
-          ...{ volume: name, file: join(files.dir, name), dir: await canonicalPath(dir), make: fs, readOnly, signal },
-          isEmpty: async () => {
-            const [first] = await device.extents(0, sizeBytes, 1);
-            return first?.length === sizeBytes && first.hole && first.zero;
-          },
-        },
-        this.#host,
-      );
+      const path = await canonicalPath(dir);
+      const mount = await this.#attachedBy(via, (chosen) => this.#up(name, path, fs, chosen, signal));
       this.#mounts.set(name, mount);
-      this.#host.log.info('mounted', {
-        volume: name,
-        dir: mount.record.dir,
-        device: mount.record.device,
-        event: 'mounted',
-      });
+      const { device } = mount.record;
+      this.#host.log.info('mounted', { volume: name, dir: path, device, via: mount.record.via, event: 'mounted' });
       return outcomeOf(mount);
     });
   }
 
   /** HELD where the filesystem is in use, unless `force`: then it is taken away lazily. */
-  unmount(name: string, { force }: UnmountOptions): Promise<MountOutcome> {
+  unmount({ name, force }: UnmountOptions & { readonly name: string }): Promise<MountOutcome> {
     return this.#inTurn(async () => {
       const mount = this.#mounts.get(name);
       if (mount === undefined) throw new StorageError('NOT_FOUND', `volume ${name} is not mounted by this appliance`);
@@ -114,12 +102,57 @@ export class MountService {
     const down = async (): Promise<boolean> => {
       const all = [...this.#mounts.values()];
       this.#mounts.clear();
-      const clean = await Promise.all(all.map((mount) => mount.down(until, { lazy: true })));
+      const clean = await Promise.all(all.map((mount) => mount.down(until, { lazy: true, giveUp: until })));
       return clean.every((value) => value);
     };
     const closed = this.#turn.then(down, down);
     this.#turn = closed;
     return closed;
+  }
+
+  /** `auto`: the kernel's NBD client, and a loop device where there is none or it does not serve. */
+  async #attachedBy(wanted: MountVia, up: (via: Via) => Promise<VolumeMount>): Promise<VolumeMount> {
+    if (wanted !== 'auto') return up(wanted);
+    const { log } = this.#host;
+    const problem = await nbdProblem();
+    if (problem !== null) {
+      log.debug('attaching by FUSE and a loop device', { reason: problem });
+      return up('fuse');
+    }
+    return up('nbd').catch((error: unknown) => {
+      if (!isStorageError(error, 'UNSUPPORTED')) throw error;
+      log.warn('attaching by FUSE and a loop device instead', { reason: describeError(error) });
+      return up('fuse');
+    });
+  }
+
+  async #up(name: string, dir: string, make: MountOptions['fs'], via: Via, signal: AbortSignal): Promise<VolumeMount> {
+    const file = via === 'nbd' ? await this.#socket() : await this.#file(name, signal);
+    const device = this.#options.device(name);
+    const { sizeBytes, readOnly } = device.geometry;
+    const isEmpty = async (): Promise<boolean> => {
+      const [first] = await device.extents(0, sizeBytes, 1);
+      return first?.length === sizeBytes && first.hole && first.zero;
+    };
+    return VolumeMount.up({ volume: name, via, file, dir, make, readOnly, isEmpty, signal }, this.#host);
+  }
+
+  async #socket(): Promise<string> {
+    const path = join(this.#options.stateDir, SOCKET_NAME);
+    if (!this.#socketServed) await this.#options.serveOn(path);
+    this.#socketServed = true;
+    return path;
+  }
+
+  /** The volume as a file: the directory of files is mounted with the first that is needed. */
+  async #file(name: string, signal: AbortSignal): Promise<string> {
+    const { fuse, fuseDir, stateDir } = this.#options;
+    if (fuse.status() === null) await fuse.mount(fuseDir ?? join(stateDir, 'disks'), signal);
+    const files = fuse.status();
+    if (files?.mounted !== true) {
+      throw new StorageError('UNAVAILABLE', 'the directory of the volumes was unmounted: start the appliance anew');
+    }
+    return join(files.dir, name);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -146,8 +179,13 @@ export function forTheMount(log: Log): (listening: Promise<unknown>) => Promise<
   };
 }
 
+/** Where the appliance with that `cache.dir` writes down what it mounts. */
+export function mountHost(stateDir: string, clock: Clock, log: Log): Host {
+  return { records: new MountRecords(join(stateDir, 'mounts')), boot: bootId(), clock, log };
+}
+
 function outcomeOf({ record }: VolumeMount): MountOutcome {
-  return { name: record.volume, dir: record.dir, device: record.device };
+  return { name: record.volume, dir: record.dir, device: record.device, via: record.via };
 }
 
 /** By a program, which can be killed where a filesystem on the way does not answer. */

@@ -53,9 +53,13 @@ export interface ServeOptions {
 
 export type MountFilesystem = 'ext4' | 'xfs' | 'btrfs';
 
+/** How the volume becomes a block device. `auto`: `nbd` where the kernel has it, else `fuse`. */
+export type MountVia = 'nbd' | 'fuse' | 'auto';
+
 export interface MountOptions {
   /** The filesystem to make where nothing is on the volume; null: none is made. */
   readonly fs: MountFilesystem | null;
+  readonly via: MountVia;
 }
 
 export interface UnmountOptions {
@@ -126,7 +130,10 @@ export interface Actions {
     dir: string,
     options: MountOptions & Pick<ServeOptions, 'stop'>,
   ): Promise<number>;
-  /** Has the running appliance unmount it. NOT_FOUND where it is not mounted. */
+  /**
+   * Has the running appliance unmount it; where none runs, takes away what one that died has left. NOT_FOUND where it is not
+   * mounted.
+   */
   unmountVolume(context: CommandContext, name: string, options: UnmountOptions): Promise<MountOutcome>;
   /** Uploads everything that was written: by the running appliance, or from the cache that one has left. */
   flushVolume(context: CommandContext, name: string, options: ProgressOptions): Promise<FlushOutcome>;
@@ -324,6 +331,8 @@ export interface DropOutcome {
 export interface MountOutcome {
   readonly name: string;
   readonly dir: string;
-  /** `/dev/loop0` */
+  /** `/dev/loop0`, `/dev/nbd0` */
   readonly device: string;
+  /** `nbd`: by the kernel's NBD client; `fuse`: by FUSE and a loop device. */
+  readonly via: 'nbd' | 'fuse';
 }

@@ -13,6 +13,7 @@ import { runStep } from './step.ts';
 const MOUNT_TIMEOUT_MS = 300_000;
 /** What is not written yet is written on the way. */
 const UNMOUNT_TIMEOUT_MS = 300_000;
+const HASTY_UNMOUNT_TIMEOUT_MS = 10_000;
 const BUSY_PAUSE_MS = 200;
 
 export interface MountRequest {
@@ -57,37 +58,63 @@ async function ensureDirectory(dir: string): Promise<void> {
   }
 }
 
+export interface UnmountRequest {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** So long a filesystem in use is waited for. */
+  readonly until: AbortSignal;
+  /** So long, and no longer, one that is not in use may take to write what it still has. Left out: as long as it needs. */
+  readonly giveUp?: AbortSignal;
+  /** Whether it is taken away also where it is in use. */
+  readonly lazy: boolean;
+}
+
 /**
  * Unmounts `device` from `dir`, if that is what is seen there. While it is in use it is tried again until `until` aborts, and then
- * done lazily. False where it came to that. HELD instead where it must not be done lazily (`lazy` is false).
+ * done lazily. False where it came to that, or where not everything was written. HELD instead where it must not be done lazily
+ * (`lazy` is false).
  */
-export async function unmountFilesystem(
-  device: string,
-  dir: string,
-  { clock, log, until, lazy }: { clock: Clock; log: Log; until: AbortSignal; lazy: boolean },
-): Promise<boolean> {
+export async function unmountFilesystem(device: string, dir: string, request: UnmountRequest): Promise<boolean> {
+  const { clock, log, until, giveUp, lazy } = request;
   let told = false;
-  while (topMountAt(readMountTable(), dir)?.source === device) {
-    const { code, stderr } = await umount(dir);
+  const isThere = (): boolean => topMountAt(readMountTable(), dir)?.source === device;
+  while (isThere()) {
+    const { code, stderr } = await umount([dir], giveUp);
     if (code === 0) continue;
+    if (!isThere()) {
+      if (!lazy) throw new StorageError('TIMEOUT', `${dir} is unmounted, and still being written: try again later`);
+      log.warn('the filesystem is still writing, and is no longer waited for', { dir, device, reason: stderr });
+      return false;
+    }
     const busy = /busy/.test(stderr);
     if (!busy || until.aborted) {
       const reason = busy ? 'it is still in use' : stderr;
       if (!lazy) throw new StorageError('HELD', `cannot unmount ${dir}: ${reason}: "fuser -vm ${dir}" tells by whom`);
       log.warn('the filesystem is unmounted lazily', { dir, device, reason, event: 'mount-busy' });
-      await umount('-l', dir);
+      const { code: lazily, stderr: refusal } = await umount(['-l', dir]);
+      if (lazily !== 0) log.error(`cannot unmount ${dir}: try "umount -l ${dir}" by hand`, { device, reason: refusal });
       return false;
     }
-    if (!told) log.warn(`the filesystem is in use: "fuser -vm ${dir}" tells by whom`, { dir, device });
+    if (!told) {
+      log.warn(`the filesystem is in use: "fuser -vm ${dir}" tells by whom`, { dir, device });
+      // Whatever becomes of it, what its programs have written so far is not lost.
+      await runProgram('sync', ['-f', dir], { timeoutMs: UNMOUNT_TIMEOUT_MS, signal: until }).catch(() => {});
+    }
     told = true;
     await clock.sleep(BUSY_PAUSE_MS, until).catch(() => {});
   }
   return true;
 }
 
-async function umount(...args: string[]): Promise<{ code: number | null; stderr: string }> {
+async function umount(args: string[], giveUp?: AbortSignal): Promise<{ code: number | null; stderr: string }> {
+  // Asked for once there is no time left, as for what a dead process has left: it has to be tried all the same.
+  const hasty = giveUp?.aborted === true;
+  const options = giveUp === undefined || hasty ? {} : { signal: giveUp };
   try {
-    return await runProgram('umount', args, { timeoutMs: UNMOUNT_TIMEOUT_MS });
+    return await runProgram('umount', args, {
+      timeoutMs: hasty ? HASTY_UNMOUNT_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS,
+      ...options,
+    });
   } catch (error) {
     return { code: null, stderr: systemReason(error) };
   }

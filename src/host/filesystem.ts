@@ -13,10 +13,11 @@ const NOTHING_FOUND = 2;
 /** blkid's exit code where several signatures contradict each other. */
 const AMBIGUOUS = 8;
 
-// A new volume is empty: there is nothing to discard, and asking for it would take time for no gain.
+// A new volume is empty: there is nothing to discard, and asking for it would take time for no gain. Nothing smaller than a page
+// is ever written, so that the cache has whole ones, and disks of 4 KiB sectors can have the filesystem as well.
 const MAKE_ARGUMENTS: Readonly<Record<FilesystemType, readonly string[]>> = {
-  ext4: ['-q', '-E', 'nodiscard'],
-  xfs: ['-q', '-K'],
+  ext4: ['-q', '-b', '4096', '-E', 'nodiscard'],
+  xfs: ['-q', '-s', 'size=4096', '-K'],
   btrfs: ['-q', '-K'],
 };
 

@@ -1,7 +1,7 @@
 /** Loop devices: a volume's file as a block device, with no pages of its own beside those of the filesystem on it. */
 import { existsSync, readFileSync } from 'node:fs';
 import type { Clock } from '../lib/clock.ts';
-import { StorageError } from '../lib/errors.ts';
+import { isStorageError, StorageError } from '../lib/errors.ts';
 import { runStep } from './step.ts';
 
 const STEP_TIMEOUT_MS = 20_000;
@@ -9,21 +9,37 @@ const STEP_TIMEOUT_MS = 20_000;
 const RELEASE_TIMEOUT_MS = 10_000;
 const RELEASE_PAUSE_MS = 20;
 const LOOP_PATH = /^\/dev\/(loop\d+)$/;
+const TRIES_MAX = 8;
 
-/** Attaches the file, with direct I/O, and returns the path of the device. */
-export async function attachLoop(
-  file: string,
-  { readOnly, signal }: { readOnly: boolean; signal?: AbortSignal },
-): Promise<string> {
-  const { stdout } = await runStep({
+export interface AttachLoopOptions {
+  readonly readOnly: boolean;
+  readonly signal?: AbortSignal;
+  readonly onTry: (device: string) => void;
+}
+
+/**
+ * Attaches the file, with direct I/O, and returns the path of the device. `onTry` is told of each device before it is tried: of
+ * those that look free another process may be quicker to take one.
+ */
+export async function attachLoop(file: string, options: AttachLoopOptions): Promise<string> {
+  const { readOnly, signal, onTry } = options;
+  const step = {
     what: `attach ${file} to a loop device`,
     program: 'losetup',
-    args: ['--find', '--show', '--direct-io=on', ...(readOnly ? ['--read-only'] : []), file],
     timeoutMs: STEP_TIMEOUT_MS,
     advice: 'it needs root and loop devices (modprobe loop); a container needs /dev/loop-control and /dev/loop0 and on',
     ...(signal === undefined ? {} : { signal }),
-  });
-  return stdout.trim();
+  };
+  for (let tries = 1; ; tries++) {
+    const device = (await runStep({ ...step, args: ['--find'] })).stdout.trim();
+    onTry(device);
+    try {
+      await runStep({ ...step, args: ['--direct-io=on', ...(readOnly ? ['--read-only'] : []), device, file] });
+      return device;
+    } catch (error) {
+      if (tries === TRIES_MAX || !isStorageError(error) || !/busy/.test(error.message)) throw error;
+    }
+  }
 }
 
 /** The file behind a loop device, as the kernel names it; null where it is none, or not attached. */

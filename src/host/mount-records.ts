@@ -4,16 +4,22 @@ import { join } from 'node:path';
 import { StorageError } from '../lib/errors.ts';
 import { systemReason } from '../lib/system-reason.ts';
 
+/** How a volume becomes a block device: a loop device on its file, or the kernel's NBD client. */
+export type Via = 'fuse' | 'nbd';
+
 export interface MountRecord {
   readonly volume: string;
   /** Where it is, or is to be, mounted. */
   readonly dir: string;
-  /** The file that is attached. */
+  readonly via: Via;
+  /** What is attached: the volume's file, or the socket it is served on. */
   readonly file: string;
-  /** The block device; null while there is none. */
+  /** The block device; null while none has been chosen. */
   readonly device: string | null;
-  /** The kernel's number of the attachment; null where it gives none. */
+  /** Of loop devices: the kernel's number of the attachment; null where it gives none, and of nbd. */
   readonly sequence: string | null;
+  /** Of nbd: the process that attached it, as sysfs names it for as long as it is attached. Null while it is not, and of loop devices. */
+  readonly pid: number | null;
   /** The boot it was put in place on: nothing of it outlives that. */
   readonly boot: string;
 }
@@ -65,7 +71,8 @@ export class MountRecords {
     } catch {
       return [];
     }
-    return isRecord(value) ? [value] : [];
+    const record = asRecord(value);
+    return record === null ? [] : [record];
   }
 
   #path(volume: string): string {
@@ -77,9 +84,23 @@ export class MountRecords {
   }
 }
 
-function isRecord(value: unknown): value is MountRecord {
-  if (typeof value !== 'object' || value === null) return false;
-  const { volume, dir, file, device, sequence, boot } = value as Partial<Record<keyof MountRecord, unknown>>;
-  const texts = [volume, dir, file, boot].every((text) => typeof text === 'string');
-  return texts && [device, sequence].every((text) => text === null || typeof text === 'string');
+function asRecord(value: unknown): MountRecord | null {
+  if (typeof value !== 'object' || value === null) return null;
+  // What was written down before there was a choice was about loop devices.
+  const {
+    volume,
+    dir,
+    via = 'fuse',
+    file,
+    device,
+    pid = null,
+    sequence = null,
+    boot,
+  } = value as Record<keyof MountRecord, unknown>;
+  if (typeof volume !== 'string' || typeof dir !== 'string' || typeof file !== 'string' || typeof boot !== 'string') {
+    return null;
+  }
+  if ((via !== 'fuse' && via !== 'nbd') || !(device === null || typeof device === 'string')) return null;
+  if (!(pid === null || typeof pid === 'number') || !(sequence === null || typeof sequence === 'string')) return null;
+  return { volume, dir, via, file, device, pid, sequence, boot };
 }

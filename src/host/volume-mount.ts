@@ -2,10 +2,11 @@
 import type { Clock } from '../lib/clock.ts';
 import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
+import { type AttachedRecord, attach, cut, detach, isAttached, isHeld } from './attachment.ts';
 import { type FilesystemType, filesystemOn, makeFilesystem } from './filesystem.ts';
-import { mountFilesystem, unmountFilesystem } from './filesystem-mount.ts';
-import { attachLoop, detachLoop, loopFile, loopSequence } from './loop-device.ts';
-import type { MountRecord, MountRecords } from './mount-records.ts';
+import { mountFilesystem, type UnmountRequest, unmountFilesystem } from './filesystem-mount.ts';
+import type { MountRecord, MountRecords, Via } from './mount-records.ts';
+import { NbdGuard } from './nbd-guard.ts';
 
 export interface Host {
   readonly records: MountRecords;
@@ -17,7 +18,8 @@ export interface Host {
 
 export interface VolumeMountOptions {
   readonly volume: string;
-  /** The volume as a file. */
+  readonly via: Via;
+  /** The volume as a file, or the socket it is served on. */
   readonly file: string;
   /** An absolute path without symbolic links. */
   readonly dir: string;
@@ -30,11 +32,13 @@ export interface VolumeMountOptions {
 }
 
 export class VolumeMount {
-  readonly record: MountRecord & { readonly device: string };
+  readonly record: AttachedRecord;
+  readonly #guard: NbdGuard | null;
   readonly #host: Host;
 
-  private constructor(record: MountRecord & { readonly device: string }, host: Host) {
+  private constructor(record: AttachedRecord, guard: NbdGuard | null, host: Host) {
     this.record = record;
+    this.#guard = guard;
     this.#host = host;
   }
 
@@ -43,20 +47,26 @@ export class VolumeMount {
    * place. INVALID where there is no filesystem and none is to be made, or something that is not to be overwritten.
    */
   static async up(options: VolumeMountOptions, host: Host): Promise<VolumeMount> {
-    const { volume, file, dir, readOnly, signal } = options;
+    const { volume, via, file, dir, readOnly, signal } = options;
     const { records, boot } = host;
-    const planned: MountRecord = { volume, dir, file, device: null, sequence: null, boot };
-    records.write(planned);
-    let device: string | null = null;
+    const cancel = signal === undefined ? {} : { signal };
+    let planned: AttachedRecord | null = null;
+    let guard: NbdGuard | null = null;
     try {
-      device = await attachLoop(file, signal === undefined ? { readOnly } : { readOnly, signal });
-      const record = { ...planned, device, sequence: loopSequence(device) };
-      records.write(record);
+      const plan: MountRecord = { volume, dir, via, file, device: null, pid: null, sequence: null, boot };
+      const onTry = (next: AttachedRecord): void => {
+        planned = next;
+        records.write(next);
+      };
+      const record = await attach(plan, { readOnly, ...cancel, onTry });
+      onTry(record);
+      const { device } = record;
+      if (via === 'nbd') guard = NbdGuard.start(device);
       const type = await ensureFilesystem(device, options, host);
-      await mountFilesystem({ device, dir, type, readOnly, ...(signal === undefined ? {} : { signal }) });
-      return new VolumeMount(record, host);
+      await mountFilesystem({ device, dir, type, readOnly, ...cancel });
+      return new VolumeMount(record, guard, host);
     } catch (error) {
-      if (device !== null) await giveBack({ ...planned, device }, host, AbortSignal.abort());
+      if (planned !== null) await giveBack(planned, guard, host, { until: AbortSignal.abort(), lazy: true });
       records.remove(volume);
       throw error instanceof StorageError ? error : new StorageError('INVALID', describeError(error), { cause: error });
     }
@@ -64,10 +74,11 @@ export class VolumeMount {
 
   /**
    * Unmounts and detaches. While the filesystem is in use it waits until `until` aborts, and then takes it away lazily. False
-   * where it came to that, or where the device is still held. With `lazy` false it rejects with HELD instead, and stays.
+   * where it came to that, where not everything was written when `giveUp` aborted, or where the device is still held. With
+   * `lazy` false it rejects with HELD instead, and stays.
    */
-  async down(until: AbortSignal, { lazy }: { readonly lazy: boolean }): Promise<boolean> {
-    const clean = await giveBack(this.record, this.#host, until, lazy);
+  async down(until: AbortSignal, options: { readonly lazy: boolean; readonly giveUp?: AbortSignal }): Promise<boolean> {
+    const clean = await giveBack(this.record, this.#guard, this.#host, { ...options, until });
     this.#host.records.remove(this.record.volume);
     return clean;
   }
@@ -75,20 +86,24 @@ export class VolumeMount {
 
 /**
  * Takes away what a process that died has left in place: what the records name, and of that only what is still as it was put
- * there. To be called before the volumes' files are mounted anew. Returns what was taken away.
+ * there. To be called before the volumes are served anew. Returns what was taken away. `only`: of that volume.
  */
-export async function reclaimMounts(host: Host): Promise<MountRecord[]> {
-  const reclaimed: MountRecord[] = [];
-  for (const record of host.records.list()) {
+export async function reclaimMounts(host: Host, only?: string): Promise<AttachedRecord[]> {
+  const { records, boot, log } = host;
+  const reclaimed: AttachedRecord[] = [];
+  for (const record of records.list().filter((one) => only === undefined || one.volume === only)) {
     const { volume, dir, device } = record;
-    const stale = record.boot === host.boot && device !== null && isStillAttached({ ...record, device });
-    if (stale) {
-      host.log.warn('a mount that a process has left is taken away', { volume, dir, device, event: 'mount-stale' });
+    if (record.boot === boot && isAttached(record)) {
+      log.warn('a mount that a process has left is taken away', { volume, dir, device, event: 'mount-stale' });
+      await cut(record).catch((error: unknown) => {
+        log.warn('the device is not cut off', { volume, device, error: describeError(error) });
+      });
       // Nothing more can be written to it: there is nothing to wait for.
-      await giveBack({ ...record, device }, host, AbortSignal.abort());
+      const now = AbortSignal.abort();
+      await giveBack(record, null, host, { until: now, giveUp: now, lazy: true });
       reclaimed.push(record);
     }
-    host.records.remove(volume);
+    records.remove(volume);
   }
   return reclaimed;
 }
@@ -116,22 +131,22 @@ async function ensureFilesystem(device: string, options: VolumeMountOptions, hos
   return make;
 }
 
-/** Whether the device carries what the record says, and not what somebody has attached since. */
-function isStillAttached({ device, sequence, file }: MountRecord & { readonly device: string }): boolean {
-  return sequence === null ? loopFile(device) === file : loopSequence(device) === sequence;
-}
-
 /** Whatever became of one step, the next one is tried. */
 async function giveBack(
-  record: MountRecord & { readonly device: string },
+  record: AttachedRecord,
+  guard: NbdGuard | null,
   { clock, log }: Host,
-  until: AbortSignal,
-  lazy = true,
+  options: Omit<UnmountRequest, 'clock' | 'log'>,
 ): Promise<boolean> {
   const { volume, dir, device } = record;
-  let clean = await unmountFilesystem(device, dir, { clock, log, until, lazy });
-  if (isStillAttached(record)) {
-    await detachLoop(device, clock).catch((error: unknown) => {
+  let clean = await unmountFilesystem(device, dir, { ...options, clock, log });
+  // A filesystem that was unmounted may have things to write still, or be mounted elsewhere.
+  if (!options.lazy && isAttached(record) && isHeld(device)) {
+    throw new StorageError('HELD', `${device} is still in use by a filesystem: try again later`);
+  }
+  await guard?.stop(clock);
+  if (isAttached(record)) {
+    await detach(record, clock).catch((error: unknown) => {
       clean = false;
       log.warn('the device is not detached', { volume, device, error: describeError(error) });
     });

@@ -5,7 +5,7 @@ import type { Log } from '../lib/log.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
 import { Connection, type ConnectionShared } from './connection.ts';
 import type { ConnectionStatus } from './connection-status.ts';
-import { type ExportTable, NOBODY } from './exports.ts';
+import { type ClientIdentity, type ExportTable, NOBODY } from './exports.ts';
 import type { HandshakeTls } from './handshake.ts';
 import { SharedBudget } from './in-flight-budget.ts';
 import { DEFAULT_LIMITS, type NbdLimits } from './limits.ts';
@@ -29,7 +29,11 @@ export interface NbdServerOptions {
 }
 
 /** Where to listen, and what its clients are to do about TLS: where nothing is said they may use it, if the server can. */
-export type NbdListenTarget = ListenTarget & { readonly tls?: Exclude<HandshakeTls, 'on'> };
+export type NbdListenTarget = ListenTarget & {
+  readonly tls?: Exclude<HandshakeTls, 'on'>;
+  /** Who its clients are, before they have shown anything. Left out: `socket` on a unix socket, else nobody in particular. */
+  readonly client?: ClientIdentity;
+};
 
 /** Who may open a unix socket has been let in by the system. */
 const LOCAL_CLIENT = Object.freeze({ tls: null, names: Object.freeze(['socket']) });
@@ -203,7 +207,7 @@ export class NbdServer {
       return;
     }
     const tls = target.tls ?? (this.#shared.tls === null ? 'off' : 'offered');
-    const client = 'path' in target ? LOCAL_CLIENT : NOBODY;
+    const client = target.client ?? ('path' in target ? LOCAL_CLIENT : NOBODY);
     const connection = new Connection(
       { id: this.#nextConnectionId++, socket, peer: peerName(socket, target), client, tls },
       this.#shared,

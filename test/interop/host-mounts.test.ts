@@ -53,7 +53,16 @@ async function place(t: TestContext, file: string, options: Partial<VolumeMountO
   return {
     host,
     events,
-    options: { volume: 'disk', file, dir, make: 'ext4', readOnly: false, isEmpty: async () => true, ...options },
+    options: {
+      volume: 'disk',
+      via: 'fuse',
+      file,
+      dir,
+      make: 'ext4',
+      readOnly: false,
+      isEmpty: async () => true,
+      ...options,
+    },
     mounted: () => readMountTable().some((entry) => entry.path === dir),
   };
 }

@@ -49,10 +49,10 @@ describe('mount', { timeout: TIMEOUT_MS }, () => {
     const without = await command(appliance, 'mount', 'disk', dir);
     assert.match(without.stderr, /has no filesystem: say which to make with --fs/);
     assert.notEqual(without.code, 0);
-    const made = await command(appliance, 'mount', 'disk', dir, '--fs', 'ext4', '--json');
+    const made = await command(appliance, 'mount', 'disk', dir, '--fs', 'ext4', '--via', 'fuse', '--json');
     assert.equal(made.code, 0, made.stderr);
     const { device, ...outcome } = JSON.parse(made.stdout) as Record<string, string>;
-    assert.deepEqual(outcome, { name: 'disk', dir });
+    assert.deepEqual(outcome, { name: 'disk', dir, via: 'fuse' });
     await writeFile(join(dir, 'file'), 'kept');
     assert.match((await command(appliance, 'status')).stdout, new RegExp(`mounted +disk on ${dir} \\(${device}\\)`));
     assert.equal((await command(appliance, 'mount', 'disk', dir)).code, 11);
@@ -107,7 +107,19 @@ describe('mount', { timeout: TIMEOUT_MS }, () => {
     });
     const start = async () => {
       const settings = [`admin.listen=${address}`, `nbd.listen=${address}`].flatMap((setting) => ['--set', setting]);
-      const args = [MAIN, 'mount', '--config', appliance.configFile, ...settings, 'disk', dir, '--fs', 'ext4'];
+      const args = [
+        MAIN,
+        'mount',
+        '--config',
+        appliance.configFile,
+        ...settings,
+        'disk',
+        dir,
+        '--fs',
+        'ext4',
+        '--via',
+        'fuse',
+      ];
       const process_ = startProcess(t, process.execPath, args, { cwd: appliance.dir });
       await process_.until('it is ready', () => /"event":"ready"/.test(process_.stderr) || undefined);
       return process_;

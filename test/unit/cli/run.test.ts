@@ -372,3 +372,25 @@ describe('signals', () => {
     assert.equal((await running).exitCode, 130);
   });
 });
+
+describe('mount', () => {
+  it('takes the way to the block device and the filesystem to make, and an absolute directory', async () => {
+    const asked: unknown[] = [];
+    const mountVolume: Actions['mountVolume'] = async (_context, name, dir, { fs, via }) => {
+      asked.push({ name, dir, fs, via });
+      return 0;
+    };
+    const env = { BUCKETDISK_VOLUMES: '{ demo: { size: "1GiB" } }' };
+    const run = (words: string) =>
+      runCommand(words, new FakeHost({ actions: { mountVolume }, env, cwd: '/somewhere' }));
+    assert.equal((await run('mount demo mnt')).exitCode, 0);
+    assert.equal((await run('mount demo /mnt --via nbd --fs xfs')).exitCode, 0);
+    assert.equal((await run('mount demo /mnt --via iscsi')).exitCode, 2);
+    assert.equal((await run('mount demo /mnt --fs ntfs')).exitCode, 2);
+    assert.equal((await run('mount nope /mnt')).exitCode, 10);
+    assert.deepEqual(asked, [
+      { name: 'demo', dir: '/somewhere/mnt', fs: null, via: 'auto' },
+      { name: 'demo', dir: '/mnt', fs: 'xfs', via: 'nbd' },
+    ]);
+  });
+});

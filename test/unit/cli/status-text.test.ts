@@ -149,7 +149,7 @@ CLIENT       WHO  TLS  VOLUME  ATTACHED  REQUESTS NOW  BYTES NOW  READ   WRITTEN
       line({ ...fuse, openFiles: 2, requestsInFlight: 3 }),
       'files in    /srv/disks (open 2 times, 3 requests now)',
     );
-    const mounts = [{ name: 'media', dir: '/srv/media', device: '/dev/loop3' }];
+    const mounts = [{ name: 'media', dir: '/srv/media', device: '/dev/loop3', via: 'fuse' as const }];
     assert.ok(statusText({ ...STATUS, mounts }).includes('\nmounted     media on /srv/media (/dev/loop3)\n'));
     assert.equal(line({ ...fuse, mounted: false }), 'files in    /srv/disks (UNMOUNTED by somebody else)');
   });

@@ -1,0 +1,134 @@
+/** `bucketdisk mount --via nbd`, all of it, in a guest with nbd.ko: up and down, beside other people's devices, and over crashes. */
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { requireGuest, startGuest } from '../support/guest/guest.ts';
+import { guestProgram } from '../support/guest/guest-program.ts';
+
+/** Node takes its time where every instruction is emulated. */
+const JOB_TIMEOUT_MS = 900_000;
+
+const PRELUDE = `
+set -euo pipefail
+step() { echo "step: $*"; "$@" || { echo "failed with $?: $*"; tail -5 /tmp/log*; dmesg | tail -20; exit 1; }; }
+dmesg -n 1
+mkdir -p /tmp/bucket
+cat > /tmp/config.json5 <<'END'
+{
+  store: { url: 'file:///tmp/bucket' },
+  cache: { dir: '/tmp/cache', size: '64MiB', logSize: '48MiB' },
+  nbd: { listen: [], socket: '/tmp/nbd.sock' },
+  admin: { listen: null },
+  log: { format: 'json' },
+  volumes: {
+    disk: { size: '320MiB', blockSize: '64KiB', access: ['socket(ro)'], default: true },
+    xfs: { size: '320MiB', blockSize: '64KiB' },
+    btrfs: { size: '320MiB', blockSize: '64KiB' },
+    other: { size: '16MiB', blockSize: '64KiB' },
+  },
+}
+END
+tool() { bucketdisk "$@" --config /tmp/config.json5; }
+logs=0
+# Starts "mount disk" as the appliance, and waits until it is ready.
+start() {
+  logs=$((logs+1)); log=/tmp/log$logs
+  tool mount disk /srv/disk "$@" > /tmp/out 2> $log &
+  pid=$!
+  until grep -q '"event":"ready"' $log; do
+    kill -0 $pid 2>/dev/null || { echo "it ended"; cat $log; exit 1; }
+    sleep 0.2
+  done
+}
+attached() { [ -e /sys/block/$1/pid ]; }
+mounted() { grep -q "^/dev/$1 $2 " /proc/mounts; }
+not() { ! "$@"; }
+# What ends within 30 s; something that the kernel holds on to does not.
+ends() { for i in $(seq 150); do kill -0 $1 2>/dev/null || return 0; sleep 0.2; done; echo "$1 does not end: $(cat /proc/$1/stack 2>/dev/null)"; return 1; }
+`;
+
+const JOB = `
+echo "== the module is loaded, and what somebody else has attached is left alone"
+step not test -e /sys/module/nbd
+start --fs ext4 --via auto
+cat $log | grep '"event":"mounted"'
+step mounted nbd0 /srv/disk
+step grep -q '^/dev/nbd0 /srv/disk ext4 .*noatime.*discard' /proc/mounts
+step nbd-client -unix /tmp/nbd.sock -N other /dev/nbd1
+other=$(cat /sys/block/nbd1/pid)
+tool status | grep -E 'mounted'
+
+echo "== the other filesystems, beside a running appliance"
+for fs in xfs btrfs; do
+  step tool mount $fs /srv/$fs --fs $fs --via nbd
+  step test "$(stat -f -c %T /srv/$fs)" = $fs
+  step dd if=/dev/urandom of=/srv/$fs/file bs=64k count=40 conv=fsync
+  cp /srv/$fs/file /tmp/$fs
+  step fstrim /srv/$fs
+done
+( cd /srv/xfs; exec sleep 1000 ) & busy=$!
+step not tool unmount xfs
+kill $busy; wait $busy 2>/dev/null || true
+step tool unmount xfs
+step not attached nbd2
+step attached nbd3
+step tool mount xfs /srv/xfs --via nbd
+step cmp /tmp/xfs /srv/xfs/file
+
+echo "== killed in the middle of writing"
+dd if=/dev/urandom of=/tmp/payload bs=4k count=25 2>/dev/null
+for round in 1 2; do
+  ( i=0; while dd if=/tmp/payload of=/srv/disk/synced-$round-$i bs=64k conv=fsync 2>/dev/null; do echo synced-$round-$i; i=$((i+1)); done ) > /tmp/synced$round &
+  writer=$!
+  until [ $(wc -l < /tmp/synced$round) -ge $((round*5)) ]; do sleep 0.1; done
+  kill -9 $pid
+  wait $pid 2>/dev/null || true
+  # By the process beside it, so that nobody waits for a server that is gone.
+  step ends $writer
+  if [ $round = 2 ]; then
+    # Also without a start.
+    step tool unmount disk
+    step not mounted nbd0 /srv/disk
+    step not attached nbd0
+  fi
+  start --via nbd
+  [ $round = 2 ] || step grep -q '"event":"mount-stale"' $log
+  step mounted nbd0 /srv/disk
+  step not mounted nbd2 /srv/xfs
+  step not mounted nbd3 /srv/btrfs
+  step not attached nbd3
+  for name in $(cat /tmp/synced$round); do cmp /tmp/payload /srv/disk/$name || { echo "lost: $name"; exit 1; }; done
+  rm /srv/disk/synced-$round-*
+  echo "round $round: $(wc -l < /tmp/synced$round) files"
+done
+step attached nbd1
+step test "$(cat /sys/block/nbd1/pid)" = $other
+step tool mount btrfs /srv/btrfs --via nbd
+step cmp /tmp/btrfs /srv/btrfs/file
+
+echo "== a stop takes it down in order"
+dd if=/tmp/payload of=/srv/disk/last bs=64k 2>/dev/null
+kill $pid
+wait $pid && code=0 || code=$?
+echo "exit code $code"
+[ $code = 0 ] || [ $code = 13 ]
+step not mounted nbd0 /srv/disk
+step not attached nbd0
+step not attached nbd2
+step test -z "$(ls /tmp/cache/mounts)"
+start --via nbd
+step cmp /tmp/payload /srv/disk/last
+kill $pid
+wait $pid || true
+`;
+
+it('mounts ext4, xfs and btrfs by nbd.ko, comes back after a kill, and touches no device of others', {
+  timeout: JOB_TIMEOUT_MS + 60_000,
+}, async (t) => {
+  const image = await requireGuest(t);
+  if (image === null) return;
+  const program = await guestProgram(t);
+  const guest = await startGuest(t, image, { job: program.prelude + PRELUDE + JOB, qemu: program.qemu });
+  const output = await guest.finished(JOB_TIMEOUT_MS);
+  for (const round of [1, 2]) assert.match(output, new RegExp(`round ${round}: [1-9]\\d* files`));
+  t.diagnostic(output);
+});
