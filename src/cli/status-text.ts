@@ -1,19 +1,18 @@
 /** The status of an appliance as people read it. */
-import { approximateDuration, approximateSize, formatSize } from '../lib/units.ts';
+import { approximateDuration, approximateSize } from '../lib/units.ts';
 import { escapeControls } from '../telemetry/log-format.ts';
 import type {
   ApplianceStatus,
-  CacheStatus,
   ConnectionStatus,
   EventStatus,
   FuseStatus,
-  LeaseStatus,
   TlsStatus,
   UploadWindowStatus,
   VolumeStatus,
 } from './actions.ts';
 import { jobsText } from './job.ts';
 import { formatTable } from './table.ts';
+import { volumeParagraph } from './volume-paragraph.ts';
 
 /** The last of them; --json has more. */
 const EVENTS_SHOWN = 5;
@@ -68,92 +67,7 @@ function fuseText({ dir, mounted, openFiles, requestsInFlight }: FuseStatus): st
 }
 
 function volumesText(volumes: readonly VolumeStatus[]): string {
-  if (volumes.length === 0) return 'no volumes\n';
-  const header = [
-    ...['VOLUME', 'STATE', 'SIZE', 'BLOCK', 'STORED', 'CODING', 'FLUSH IS IN', 'NOT UPLOADED', 'CACHED', 'HELD BY'],
-    ...['CLIENTS', 'WHERE'],
-  ];
-  const lines = formatTable([header, ...volumes.map(volumeRow)]);
-  const notes = volumes.flatMap((volume) => [
-    ...(volume.error === null
-      ? []
-      : [`${volume.name}: ${volume.error.code}: ${escapeControls(volume.error.message)}\n`]),
-    ...cacheNotes(volume),
-  ]);
-  const marks = volumes.some((volume) => volume.default) ? '* served where a client names no export\n' : '';
-  return lines + marks + (notes.length === 0 ? '' : `\n${notes.join('')}`);
-}
-
-function volumeRow(volume: VolumeStatus): string[] {
-  return [
-    volume.default ? `${volume.name} *` : volume.name,
-    stateText(volume),
-    volume.sizeBytes === null ? '?' : approximateSize(volume.sizeBytes),
-    volume.blockSizeBytes === null ? '?' : formatSize(volume.blockSizeBytes),
-    storedText(volume),
-    [
-      volume.compress === 'none' ? 'plain' : volume.compress,
-      ...(volume.encryption === null ? [] : [volume.encryption]),
-    ].join('+'),
-    volume.durability === 'local' ? 'cache disk' : 'bucket',
-    dirtyText(volume.cache),
-    cachedText(volume.cache),
-    leaseText(volume.lease),
-    String(volume.connections),
-    volume.url,
-  ];
-}
-
-/** Lost with the cache's disk: how much, and since when. */
-function dirtyText(cache: CacheStatus | null): string {
-  if (cache === null) return '-';
-  const { dirtyBytes, oldestDirtyMs } = cache;
-  if (oldestDirtyMs === null) return '0';
-  return `${approximateSize(dirtyBytes)} (${approximateDuration(oldestDirtyMs)})`;
-}
-
-function cachedText(cache: CacheStatus | null): string {
-  return cache === null ? '-' : `${approximateSize(cache.cachedBytes)} of ${approximateSize(cache.cacheSizeBytes)}`;
-}
-
-/** What an operator has to know of, and do something about. */
-function cacheNotes({ name, cache }: VolumeStatus): string[] {
-  if (cache === null) return [];
-  const { uploadError, logError, damagedPages, waitingWrites, logUsedBytes, logSizeBytes } = cache;
-  const notes: string[] = [];
-  if (uploadError !== null) {
-    const { code, message, sinceMs } = uploadError;
-    notes.push(`cannot upload for ${approximateDuration(sinceMs)}: ${code}: ${escapeControls(message)}`);
-  }
-  if (logError !== null) notes.push(`CACHE DISK FAILING, flushes fail: ${escapeControls(logError)}`);
-  if (damagedPages > 0) notes.push(`${damagedPages} pages were damaged on the cache disk and cannot be read`);
-  if (waitingWrites > 0) {
-    const full = Math.round((100 * logUsedBytes) / logSizeBytes);
-    notes.push(`the write log is ${full}% full: ${waitingWrites} requests wait for uploads`);
-  }
-  return notes.map((note) => `${name}: ${note}\n`);
-}
-
-function stateText({ state, readOnly, sharedDisk }: VolumeStatus): string {
-  return [state, ...(readOnly ? ['read-only'] : []), ...(sharedDisk ? ['shared'] : [])].join(', ');
-}
-
-/** Blocks are stored whole, before compression: their number is what is known. */
-function storedText({ storedBlocks, survey }: VolumeStatus): string {
-  if (storedBlocks !== null) return `${storedBlocks} blocks`;
-  return survey === null || survey.done ? '?' : `counting, ${survey.blocksListed} so far`;
-}
-
-function leaseText(lease: LeaseStatus | null): string {
-  if (lease === null) return '-';
-  const ago = lease.renewedAgoMs === null ? '' : ` ${approximateDuration(lease.renewedAgoMs)} ago`;
-  const words = {
-    held: 'us',
-    other: lease.holder,
-    expired: `${lease.holder}, expired`,
-    token: `${lease.holder}, by token`,
-  };
-  return `${escapeControls(words[lease.state])}${ago === '' ? '' : ` (renewed${ago})`}`;
+  return volumes.length === 0 ? 'no volumes\n' : volumes.map(volumeParagraph).join('\n');
 }
 
 function connectionsText(connections: readonly ConnectionStatus[]): string {

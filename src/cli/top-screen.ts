@@ -2,6 +2,7 @@
 import { approximateDuration, approximateSize } from '../lib/units.ts';
 import { escapeControls } from '../telemetry/log-format.ts';
 import type { LiveStatus, PastActivity } from './actions.ts';
+import { shareBar } from './share-bar.ts';
 import { condense, sparkline } from './sparkline.ts';
 import { formatTable } from './table.ts';
 
@@ -18,7 +19,6 @@ type Paint = (text: string) => string;
 const UNKNOWN = '-';
 const CLIENTS_MAX = 8;
 const EVENTS_MAX = 5;
-const BAR_WIDTH = 10;
 /** A quarter of an hour of samples in the width that a line has. */
 const SPARK_WIDTH = 60;
 const SPARK_SAMPLES = 450;
@@ -137,7 +137,7 @@ function volumeCells({ name, state, cache }: Volume, { activity }: LiveStatus): 
     ...[count(now?.flushes), latency(now?.readMs), latency(now?.writeMs), percent(now?.hitShare)],
     ...(cache === null
       ? [UNKNOWN, UNKNOWN, UNKNOWN]
-      : [dirtyText(cache, now?.drainMs ?? null), bar(cache.logUsedBytes / cache.logSizeBytes), cachedText(cache)]),
+      : [dirtyText(cache, now?.drainMs ?? null), shareBar(cache.logUsedBytes / cache.logSizeBytes), cachedText(cache)]),
   ];
 }
 
@@ -149,11 +149,6 @@ function dirtyText({ dirtyBytes, oldestDirtyMs }: NonNullable<Volume['cache']>, 
 
 function cachedText({ cachedBytes, cacheSizeBytes }: NonNullable<Volume['cache']>): string {
   return `${approximateSize(cachedBytes)} of ${approximateSize(cacheSizeBytes)}`;
-}
-
-function bar(share: number): string {
-  const filled = Math.min(BAR_WIDTH, Math.ceil(share * BAR_WIDTH));
-  return `[${'#'.repeat(filled)}${'.'.repeat(BAR_WIDTH - filled)}]`;
 }
 
 function pastLines({ volume }: PastActivity, columns: number): string[] {

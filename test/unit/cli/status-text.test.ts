@@ -98,15 +98,52 @@ describe('status', () => {
 listening   127.0.0.1:10809, unix:/run/nbd.sock
 bucket      s3://bucket (ok)
 
-VOLUME   STATE              SIZE   BLOCK  STORED       CODING            FLUSH IS IN  NOT UPLOADED  CACHED  HELD BY               CLIENTS  WHERE
-media *  serving            1 TiB  1MiB   1234 blocks  zstd+AES-256-CBC  bucket       -             -       us (renewed 3 s ago)  1        s3://bucket/media/
-old      failed, read-only  ?      ?      ?            zstd+AES-256-CBC  bucket       -             -       other:9               0        s3://bucket/media/
-* served where a client names no export
+media      serving, 1 TiB, served where a client names no export, 1 client
+  lies in  s3://bucket/media/, blocks of 1 MiB, zstd, AES-256-CBC
+  stored   [#.........] 0.118%: 1.21 GiB in 1234 blocks
+  flush    an answered flush is in the bucket
+  held by  us, renewed 3 s ago
 
-old: ACCESS_DENIED: wrong\\npassword
+old        failed, size unknown, read-only
+  lies in  s3://bucket/media/, zstd, AES-256-CBC
+  stored   not counted
+  flush    an answered flush is in the bucket
+  held by  other:9
+  ERROR    ACCESS_DENIED: wrong\\npassword
 
 CLIENT       WHO  TLS  VOLUME  ATTACHED  REQUESTS NOW  BYTES NOW  READ   WRITTEN
 127.0.0.1:5  -    -    media   1 m       2             8 KiB      1 GiB  0 B
+`,
+    );
+  });
+
+  it('tells what is not in the bucket yet, and what is wrong with the cache', () => {
+    const cache = {
+      ...{
+        dirtyBytes: 5 * 2 ** 20,
+        oldestDirtyMs: 19_000,
+        logUsedBytes: 2 ** 28,
+        logSizeBytes: 2 ** 30,
+        waitingWrites: 3,
+      },
+      ...{ damagedPages: 2, logError: 'no\nspace', uploading: true, uploadedBytes: 1, hits: 0, cachedBytes: 2 ** 28 },
+      ...{ cacheSizeBytes: 2 ** 28, uploadError: { code: 'UNAVAILABLE', message: 'gone', sinceMs: 61_000 } },
+    };
+    const text = statusText({ ...STATUS, connections: [], volumes: [{ ...VOLUME, durability: 'local', cache }] });
+    const [, paragraph] = text.split('\n\n');
+    assert.equal(
+      paragraph,
+      `media        serving, 1 TiB, served where a client names no export, 1 client
+  lies in    s3://bucket/media/, blocks of 1 MiB, zstd, AES-256-CBC
+  stored     [#.........] 0.118%: 1.21 GiB in 1234 blocks
+  to upload  5 MiB, 19 s old, being uploaded; an answered flush is on the cache disk
+  write log  [###.......] 25% of 1 GiB
+  cached     [##########] 256 MiB of 256 MiB
+  held by    us, renewed 3 s ago
+  ERROR      cannot upload for 1 m 1 s: UNAVAILABLE: gone
+  ERROR      the cache disk fails, and flushes with it: no\\nspace
+  ERROR      2 pages were damaged on the cache disk and cannot be read
+  ERROR      the write log is full: 3 requests wait for uploads
 `,
     );
   });
