@@ -24,6 +24,8 @@ import type {
   ProgressOptions,
   ResizeOptions,
   ResizeOutcome,
+  ScanActionOptions,
+  ScanOutcome,
   ServeOptions,
   UnmountOptions,
   VolumeDescription,
@@ -42,6 +44,7 @@ import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
 import { mountHost } from './mount-service.ts';
+import { scanAlone, scanServed } from './scan-command.ts';
 import { cacheDirectory, Stores } from './stores.ts';
 import { makeSupportBundle } from './support-service.ts';
 import { CacheHome } from './volume/cache-home.ts';
@@ -66,7 +69,7 @@ export function createActions(): Actions {
     ...{ live, past },
     ...{ serve, createVolume, status, health, resizeVolume, eraseVolume: eraseConfiguredVolume },
     ...{ mountVolume, unmountVolume, flushVolume, warmVolume, exportCache, dropCache },
-    ...{ listJobs, jobHistory, runJob },
+    ...{ listJobs, jobHistory, runJob, scanVolume },
     ...{ examine, makeSupportBundle, bench },
   };
 }
@@ -274,6 +277,21 @@ async function warmVolume(context: CommandContext, name: string, options: WarmOp
   }
 }
 
+async function scanVolume(context: CommandContext, name: string, options: ScanActionOptions): Promise<ScanOutcome> {
+  if (await isServed(context, name)) {
+    const cancelling = { ...context, signal: AbortSignal.timeout(STATUS_DEADLINE_MS) };
+    return scanServed(
+      name,
+      options,
+      (path, body) => ask(context, 'POST', path, body),
+      (path, body) => ask(cancelling, 'POST', path, body),
+    );
+  }
+  return withVolume(context, name, ({ cache, held, ...parts }) =>
+    scanAlone(context, options, { ...parts, held, hasCache: cache !== null, disk: new SystemDisk(), clock }),
+  );
+}
+
 async function listJobs(context: CommandContext): Promise<readonly JobStatus[]> {
   return ((await askRunning(context, 'GET', '/v1/jobs')) as { jobs: JobStatus[] }).jobs;
 }
@@ -363,6 +381,8 @@ interface VolumeWork {
   readonly volume: VolumeSettings;
   readonly stores: Stores;
   readonly claimant: Claimant;
+  /** No other process of ours uses the directory. */
+  readonly held: boolean;
   /** What an appliance has left of the volume's cache, ours alone; null where there is none. */
   readonly cache: CacheHome | null;
 }
@@ -378,7 +398,7 @@ async function withVolume<T>(
     try {
       // Beside a running appliance a command is somebody else: it must not take that one's leases for a dead process's.
       const claimant = claimantOf(held ? stateDir.instance() : randomUUID());
-      return await work({ volume, stores, claimant, cache: cacheOf(context, name, held) });
+      return await work({ volume, stores, claimant, held, cache: cacheOf(context, name, held) });
     } finally {
       await stores.close();
     }

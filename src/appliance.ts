@@ -21,6 +21,7 @@ import { accessOf } from './nbd/access.ts';
 import type { ClientIdentity, NbdExport } from './nbd/exports.ts';
 import { NbdServer } from './nbd/server.ts';
 import { reportText } from './report-text.ts';
+import { ScanService } from './scan-service.ts';
 import type { Stores } from './stores.ts';
 import { announceReady, listenNames } from './telemetry/banner.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -74,6 +75,7 @@ export class Appliance {
   readonly #allLost = new AbortController();
   readonly #stopping = new AbortController();
   readonly #jobs: JobsService;
+  readonly #scans: ScanService;
   readonly #events: EventService;
 
   constructor(parts: ApplianceParts) {
@@ -90,11 +92,19 @@ export class Appliance {
     });
     const logs = () => this.#slots.flatMap(({ volume }) => (volume === null ? [] : logFullness(volume)));
     this.#events = new EventService({ settings: settings.events, logs, version: parts.version, clock, log });
+    this.#scans = new ScanService({
+      ...{ settings: settings.scan, disk: new SystemDisk(), directory: stateDir.path, clock, log },
+      volumeOf: (name) => this.#openVolumeOf(name),
+      volumes: () => this.#openVolumes(),
+      isBusy: () => parts.stores.isBusy,
+      mounted: (name) => this.#mounts.status().find((mount) => mount.name === name) ?? null,
+    });
     this.#jobs = new JobsService({
       settings,
       disk: new SystemDisk(),
       directory: stateDir.path,
       volumes: () => this.#openVolumes(),
+      scan: (signal) => this.#scans.scanAll(signal),
       report: () => reportText(this.status()),
       clock,
       log,
@@ -116,7 +126,7 @@ export class Appliance {
       attachedTo: (name) => this.#attachedTo(name) + this.#fuse.openFiles(name),
       stopping: this.#stopping.signal,
     });
-    const work: ControlRoutes = { ...requests.routes, ...this.#jobs.routes };
+    const work: ControlRoutes = { ...requests.routes, ...this.#jobs.routes, ...this.#scans.routes };
     this.#admin = new AdminService({
       settings: settings.admin,
       cost: settings.cost,
@@ -205,7 +215,7 @@ export class Appliance {
     this.#phase = 'stopping';
     this.#stopping.abort();
     this.#parts.stores.liftUploadWindows();
-    const jobs = this.#jobs.schedule.stop();
+    const jobs = Promise.all([this.#jobs.schedule.stop(), this.#scans.stop()]);
     const { clock, settings } = this.#parts;
     const startedAtMs = clock.now();
     const leftOfDrain = (): number => Math.max(0, settings.shutdown.drainMs - (clock.now() - startedAtMs));

@@ -25,6 +25,8 @@ export interface JobsServiceOptions {
   readonly directory: string;
   /** Those that are open. */
   readonly volumes: () => readonly Volume[];
+  /** Looks all volumes through; resolves with what that came to in a few words. */
+  readonly scan: (signal: AbortSignal) => Promise<string>;
   /** The state of the appliance in a sentence. */
   readonly report: () => string;
   readonly clock: Clock;
@@ -43,8 +45,9 @@ export class JobsService {
     this.#history = JobHistory.open({ disk, path: `${directory}/jobs.json`, log });
     const history = this.#history;
     this.schedule = new Schedule({ history, clock, log, ...(timetable === undefined ? {} : { timetable }) });
-    const { flush, report, cacheTrim } = options.settings.schedule;
+    const { flush, scan, report, cacheTrim } = options.settings.schedule;
     this.schedule.add({ name: 'flush', schedule: flush, run: (signal) => this.#flush(signal) });
+    this.schedule.add({ name: 'scan', schedule: scan, run: options.scan });
     this.schedule.add({ name: 'report', schedule: report, run: () => this.#report() });
     this.schedule.add({ name: 'cache-trim', schedule: cacheTrim, run: () => this.#trim() });
   }

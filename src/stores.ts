@@ -135,6 +135,12 @@ export class Stores {
     };
   }
 
+  /** Whether there is so much to do that what can wait should. */
+  get isBusy(): boolean {
+    const { places } = this.#throttle;
+    return places.waiting > 0 || places.held * 2 > places.limit;
+  }
+
   /** How fast uploads may go at present. */
   get uploadWindow(): UploadWindowStatus {
     return this.#windows.status();

@@ -10,6 +10,7 @@ import type { Disk } from '../lib/disk.ts';
 import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { RangeCells, Tally } from '../lib/range-cells.ts';
+import { CacheCheck } from './cache-check.ts';
 import { logDirectory } from './cache-directory.ts';
 import { CleanReader } from './clean-reader.ts';
 import { DamagedPages } from './dirty/damaged-pages.ts';
@@ -79,6 +80,8 @@ export interface CachedVolumeStatus {
 }
 
 export class CachedVolume {
+  /** For scans. */
+  readonly check: CacheCheck;
   readonly #options: CachedVolumeOptions;
   readonly #layout: Layout;
   readonly #writeLog: WriteLog;
@@ -115,6 +118,7 @@ export class CachedVolume {
     });
     const clean = this.#clean;
     const { cache } = parts;
+    this.check = new CacheCheck({ store: this.#store, cache, layout, isTrusted: () => !clean.suspended });
     this.#uploader = new Uploader({
       store: this.#store,
       layout,
@@ -266,6 +270,22 @@ export class CachedVolume {
       throw new StorageError('CANCELLED', 'gave up waiting for the upload', { cause: signal.reason });
     }
     await this.#uploader.request(signal);
+  }
+
+  /**
+   * Writes whole pages once more as they are, so that they are uploaded again whatever the bucket has for them. All of it is done in
+   * one turn, so that no write comes between. `absent`: not all of it is here, and nothing was done. `busy`: not now.
+   */
+  rewrite(offset: number, length: number): 'rewritten' | 'absent' | 'busy' {
+    this.#check(offset, length, 'INVALID');
+    if (!this.#intake.isOpen) return 'busy';
+    const bytes = this.check.here(offset, length);
+    if (bytes === null) return 'absent';
+    this.#uploader.noteBarrier();
+    // Where there is no room for all of it, what was appended is as it was.
+    const done = this.#writeFrom(offset, bytes, 0);
+    this.#uploader.noteWritten();
+    return done === length ? 'rewritten' : 'busy';
   }
 
   /** For a volume about to shrink: everything is uploaded, and beyond the new end nothing is remembered. */

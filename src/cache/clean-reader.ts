@@ -19,6 +19,10 @@ export class CleanReader implements CleanPages {
     this.#suspended = value;
   }
 
+  get suspended(): boolean {
+    return this.#suspended;
+  }
+
   read(first: number, end: number, target: Buffer): number {
     return this.readAt(first, end, target, 0, false);
   }

@@ -9,10 +9,14 @@ import type { StoreFigure } from '../bench/store-bench.ts';
 import type { SettingEntry } from '../config/load-settings.ts';
 import type { Settings } from '../config/settings.ts';
 import type { Finding } from '../doctor/finding.ts';
+import type { ScanReport } from '../scan/scan-report.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { ApplianceStatus } from './appliance-status.ts';
+import type { JobRunOutcome, JobStatus } from './job-status.ts';
 
+export type { Finding as ScanFinding, ScanReport as ScanOutcome } from '../scan/scan-report.ts';
 export type * from './appliance-status.ts';
+export type * from './job-status.ts';
 
 /** Where a verb prints: stdout or stderr. */
 export interface Output {
@@ -92,6 +96,16 @@ export interface ProgressOptions {
 
 export type EraseOptions = ProgressOptions;
 
+export interface ScanActionOptions extends ProgressOptions {
+  /** Also the bytes of the blocks. */
+  readonly deep: boolean;
+  /** Of the blocks whose bytes are read, 0 to 1. */
+  readonly share: number;
+  readonly repair: boolean;
+  /** Bytes a second; null: no bound. */
+  readonly rateBytes: number | null;
+}
+
 export interface WarmOptions extends ProgressOptions {
   readonly offset: number;
   /** Null: to the end of the volume. */
@@ -139,6 +153,8 @@ export interface Actions {
   flushVolume(context: CommandContext, name: string, options: ProgressOptions): Promise<FlushOutcome>;
   /** Loads a part of the volume into the running appliance's cache. */
   warmVolume(context: CommandContext, name: string, options: WarmOptions): Promise<WarmOutcome>;
+  /** Looks the volume through: by the running appliance, or where none serves it, by this process, which only reads unless it is to repair. */
+  scanVolume(context: CommandContext, name: string, options: ScanActionOptions): Promise<ScanReport>;
   /** The jobs of the running appliance. UNAVAILABLE where none runs. */
   listJobs(context: CommandContext): Promise<readonly JobStatus[]>;
   /** Earlier runs, oldest first; of all jobs where none is named. UNAVAILABLE where no appliance runs. */
@@ -155,47 +171,6 @@ export interface Actions {
   bench(context: CommandContext, options: BenchOptions): Promise<BenchOutcome>;
   /** Deletes the volume's cache. INVALID where it has writes that are in no bucket, without `force`. */
   dropCache(context: CommandContext, name: string, options: { readonly force: boolean }): Promise<DropOutcome>;
-}
-
-/** A run of a job that has ended. */
-export interface JobRunOutcome {
-  readonly id: string;
-  readonly job: 'flush' | 'scan' | 'report' | 'cache-trim';
-  readonly trigger: 'schedule' | 'request';
-  /** ISO 8601. */
-  readonly startedAt: string;
-  readonly durationMs: number;
-  /** `cancelled`: the appliance was stopped. */
-  readonly result: 'ok' | 'failed' | 'cancelled';
-  /** Of the error, where it failed. */
-  readonly code: string | null;
-  /** What it did, or why it failed; null where there is nothing to say. */
-  readonly detail: string | null;
-}
-
-export interface JobStatus {
-  readonly name: JobRunOutcome['job'];
-  /** The cron expression, or null where it only runs on demand. */
-  readonly cron: string | null;
-  /** Null: the system's. */
-  readonly timezone: string | null;
-  /** Where its time comes while it is running: that time is left out, or it runs once more afterwards. */
-  readonly overlap: 'skip' | 'queue';
-  /** It begins up to so much later, at random. */
-  readonly jitterMs: number;
-  readonly running: boolean;
-  /** Of the run under way, ISO 8601; null where there is none. */
-  readonly runningSince: string | null;
-  /** It runs once more after the run under way. */
-  readonly queued: boolean;
-  /** ISO 8601, without its jitter; null where there is none. */
-  readonly nextRunAt: string | null;
-  /** Also from before the last start; null where there was none. */
-  readonly lastRun: JobRunOutcome | null;
-  /** Runs since the start, and times that were left out. */
-  readonly succeeded: number;
-  readonly failed: number;
-  readonly skipped: number;
 }
 
 /** What the doctor is given: also a configuration that cannot be used, so that the rest can still be looked at. */

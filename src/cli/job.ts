@@ -11,7 +11,7 @@ export function addJob(program: Command, frame: Frame): void {
   const job = program
     .command('job')
     .summary('list jobs, tell what became of them, run one now')
-    .description('Jobs are flush, report and cache-trim. They run at the times of `schedule`, or on demand.');
+    .description('Jobs are flush, scan, report and cache-trim. They run at the times of `schedule`, or on demand.');
   addList(job, frame);
   addHistory(job, frame);
   addRun(job, frame);
@@ -64,12 +64,12 @@ function addRun(job: Command, frame: Frame): void {
     .command('run')
     .summary('run a job now, and wait until it has ended')
     .description('Runs a job of the running appliance now, or waits for the run that is under way.')
-    .argument('<name>', 'flush, report or cache-trim')
+    .argument('<name>', 'flush, scan, report or cache-trim')
     .addHelpText(
       'after',
       `
 Examples:
-  bucketdisk job run flush
+  bucketdisk job run scan
 ${EXIT_CODES_HELP}`,
     )
     .action((name: string, _options: unknown, command: Command) =>

@@ -14,6 +14,7 @@ import { addJob } from './job.ts';
 import { addMount, addUnmount } from './mount.ts';
 import { packageVersion } from './package-version.ts';
 import { addResize } from './resize.ts';
+import { addScan } from './scan.ts';
 import { addServe } from './serve.ts';
 import { addStatus } from './status.ts';
 import { addSupportBundle } from './support-bundle.ts';
@@ -63,6 +64,7 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addUnmount(program, frame);
   addFlush(program, frame);
   addWarm(program, frame);
+  addScan(program, frame);
   addResize(program, frame);
   addErase(program, frame);
   addCache(program, frame);

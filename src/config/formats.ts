@@ -120,6 +120,20 @@ export const rate: Format<string> = {
   },
 };
 
+export const percentage: Format<string> = {
+  name: 'percentage, such as `5%`',
+  read: asIs,
+  check: (value) => void parsePercentage(value),
+};
+
+/** 0 to 1 of a text such as `5%`. */
+export function parsePercentage(value: unknown): number {
+  const match = typeof value === 'string' ? /^(\d{1,3}(?:\.\d+)?)%$/.exec(value) : null;
+  const percent = match === null ? Number.NaN : Number(match[1]);
+  if (!(percent > 0 && percent <= 100)) throw new Error(`expected a percentage such as "5%", not ${show(value)}`);
+  return percent / 100;
+}
+
 /** The block sizes of the `blocks` layout: powers of two. */
 export function powerOfTwoSize(min: number, max: number): Format<string> {
   const inner: Format<string> = size(min, max);

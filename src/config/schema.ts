@@ -12,6 +12,7 @@ import {
   listenAddress,
   listenList,
   oneOf,
+  percentage,
   powerOfTwoSize,
   price,
   rate,
@@ -174,8 +175,17 @@ export const ROOT_SCHEMA = {
       jobSchedule,
       'When everything written is uploaded whatever its age, such as `0 0 * * * *` for every hour. See [JOBS.md](JOBS.md).',
     ),
+    scan: optional(jobSchedule, 'When the volumes are looked through for damage. See [SCAN.md](SCAN.md).'),
     report: optional(jobSchedule, 'When a summary is logged, and sent to `events.webhook`.'),
     cacheTrim: optional(jobSchedule, 'When cached pages that serve nothing any more are given up.'),
+  },
+  scan: {
+    share: field(
+      percentage,
+      '5%',
+      'How much of each volume a scheduled scan reads and checks, the next part each time. `bucketdisk scan --deep` reads everything unless told otherwise.',
+    ),
+    rate: optional(rate, 'Bound on what a scan reads. `null`: none.', '16MiB/s'),
   },
   nbd: {
     listen: field(

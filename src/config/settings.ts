@@ -93,6 +93,7 @@ export interface ScheduleSettings {
   /** Of upload windows: an IANA name; null: the system's. */
   readonly timezone: string | null;
   readonly flush: JobScheduleSettings | null;
+  readonly scan: JobScheduleSettings | null;
   readonly report: JobScheduleSettings | null;
   readonly cacheTrim: JobScheduleSettings | null;
 }
@@ -149,6 +150,13 @@ export interface CostSettings {
   readonly receivedPerGib: number;
 }
 
+export interface ScanSettings {
+  /** Of the blocks whose bytes a scheduled scan reads and checks, 0 to 1. */
+  readonly share: number;
+  /** Bytes a second that a scan reads; null: no bound. */
+  readonly rateBytes: number | null;
+}
+
 export interface EventSettings {
   /** Where events are posted to; a secret. Null: nowhere. */
   readonly webhook: string | null;
@@ -198,6 +206,7 @@ export interface Settings {
   readonly cache: CacheSettings;
   readonly upload: UploadSettings;
   readonly schedule: ScheduleSettings;
+  readonly scan: ScanSettings;
   readonly nbd: NbdSettings;
   /** Where the volumes are served as files, or null. */
   readonly fuse: { readonly dir: string | null };

@@ -1,6 +1,7 @@
 /** From values as they are spelled to the typed `Settings`, with the checks that need more than one value. */
 import { resolve } from 'node:path';
 import { parseDuration, parseRate, parseSize } from '../lib/units.ts';
+import { parsePercentage } from './formats.ts';
 import { parseJobSchedule, type SpelledJobSchedule } from './job-schedules.ts';
 import { parseListenAddress } from './listen-address.ts';
 import type { SpelledRoot } from './schema.ts';
@@ -17,7 +18,7 @@ const SOCKET_PATH_BYTES_MAX = 107;
 
 /** Everything but the volumes. Relative paths are taken from `cwd`. */
 export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): Omit<Settings, 'volumes'> {
-  const { cache, upload, schedule, nbd, fuse, admin, cost, events, lease, shutdown, log } = spelled;
+  const { cache, upload, schedule, scan, nbd, fuse, admin, cost, events, lease, shutdown, log } = spelled;
   const socket = nbd.socket === null ? null : resolve(cwd, nbd.socket);
   if (socket !== null && Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
     report('nbd.socket', `${socket} is too long for a unix socket: at most ${SOCKET_PATH_BYTES_MAX} bytes`);
@@ -45,6 +46,7 @@ export function toSettings(spelled: SpelledRoot, cwd: string, report: Report): O
       windows: upload.windows.map(parseUploadWindow),
     },
     schedule: scheduleSettings(schedule),
+    scan: { share: parsePercentage(scan.share), rateBytes: scan.rate === null ? null : parseRate(scan.rate) },
     nbd: {
       listen: nbd.listen.map(parseListenAddress),
       socket,
@@ -73,6 +75,7 @@ function scheduleSettings({ timezone, ...jobs }: SpelledRoot['schedule']): Sched
   return {
     timezone,
     flush: of(jobs.flush),
+    scan: of(jobs.scan),
 
     report: of(jobs.report),
     cacheTrim: of(jobs.cacheTrim),

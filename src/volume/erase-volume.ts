@@ -38,6 +38,7 @@ export async function eraseVolume(
     if (record !== null) await writeRecord(store, keys.record, { ...record, erasing: true });
     const blockKeys = new BlockKeys(volume.prefix, record?.blockHashPrefix ?? blockHashPrefix ?? false);
     let deleted = await deleteBlocks(store, blockKeys, signal, onProgress);
+    deleted += await deleteAll(store, keys.quarantine, signal);
     if (record !== null) {
       await store.delete([keys.record], { signal });
       deleted += 1;
@@ -63,6 +64,18 @@ async function deleteBlocks(
     }
     deleted += blocks.length;
     onProgress(deleted);
+  }
+  return deleted;
+}
+
+async function deleteAll(store: ObjectStore, prefix: string, signal: AbortSignal): Promise<number> {
+  let deleted = 0;
+  for await (const page of store.list(prefix, { signal })) {
+    const keys = page.map(({ key }) => key);
+    for (let at = 0; at < keys.length; at += DELETE_KEYS_MAX) {
+      await store.delete(keys.slice(at, at + DELETE_KEYS_MAX), { signal });
+    }
+    deleted += keys.length;
   }
   return deleted;
 }

@@ -6,6 +6,8 @@ export interface VolumeKeys {
   /** What block 0 cannot hold: see volume-record.ts. */
   readonly record: string;
   readonly lease: string;
+  /** What a repair has replaced is kept under keys that begin with this. */
+  readonly quarantine: string;
   /** s3backer's own. */
   readonly token: string;
 }
@@ -15,6 +17,7 @@ export function volumeKeys(prefix: string): VolumeKeys {
     reserved: `${prefix}bucketdisk-`,
     record: `${prefix}bucketdisk-volume.json`,
     lease: `${prefix}bucketdisk-lease.json`,
+    quarantine: `${prefix}bucketdisk-quarantine/`,
     token: `${prefix}s3backer-mounted`,
   };
 }

@@ -1,6 +1,7 @@
 /** An open volume: its device for those who serve it, and what can be done with it while it is open. */
 
 import type { CachedVolume } from '../cache/cached-volume.ts';
+import type { BlockInspector } from '../layout/blocks/block-inspector.ts';
 import type { SurveyStatus } from '../layout/blocks/block-survey.ts';
 import type { BlocksLayout } from '../layout/blocks/blocks-layout.ts';
 import { raceAbort } from '../lib/deadline.ts';
@@ -75,8 +76,32 @@ export class Volume {
     return this.#record;
   }
 
+  /** For scans. */
+  get inspector(): BlockInspector {
+    return this.#layout.inspector;
+  }
+
+  /** Fenced where the volume is held. */
+  get store(): ObjectStore {
+    return this.#store;
+  }
+
+  /** It is held, and may be written. */
+  get isHeld(): boolean {
+    return this.#hold !== null && this.#hold.lost === null;
+  }
+
   get survey(): SurveyStatus | null {
     return this.#layout.surveyStatus;
+  }
+
+  /** Resolves once the survey is done or has failed, where the volume is to have one. CANCELLED when the signal aborts. */
+  async surveyed(signal: AbortSignal): Promise<void> {
+    if (!this.options.survey || this.survey === null) return;
+    const done = this.#layout.survey().catch(() => {});
+    if (!(await raceAbort(done, signal))) {
+      throw new StorageError('CANCELLED', 'gave up waiting for the survey', { cause: signal.reason });
+    }
   }
 
   get storedBlocks(): number | null {

@@ -133,6 +133,34 @@ export class ReadCache {
     return good;
   }
 
+  /** How many lines there is room for. */
+  get slots(): number {
+    return this.#table.slots;
+  }
+
+  /** The cached pages of the line in a slot, a bit each; null where there are none. */
+  pagesOf(slot: number): { firstPage: number; mask: number } | null {
+    const table = this.#table;
+    return table.isUsed(slot) ? { firstPage: table.lineAt(slot) * LINE_PAGES, mask: table.maskAt(slot) } : null;
+  }
+
+  /**
+   * Reads what is in a slot into `line`, and drops the pages that do not match their checksums: which those were, and which of the
+   * others are in `line`, a bit each. Null where nothing is there.
+   */
+  verifySlot(slot: number, line: Buffer): { firstPage: number; good: number; bad: number } | null {
+    const table = this.#table;
+    if (this.#closing !== null || slot >= table.slots || !table.isUsed(slot)) return null;
+    const firstPage = table.lineAt(slot) * LINE_PAGES;
+    const before = table.maskAt(slot);
+    let good = 0;
+    for (let index = 0; index < LINE_PAGES; index++) {
+      if ((before & (1 << index)) === 0) continue;
+      if (this.#reader.read(firstPage + index, 1, line, index * PAGE_BYTES, false) === 1) good |= 1 << index;
+    }
+    return { firstPage, good, bad: before & ~good };
+  }
+
   /**
    * Takes the pages in `data`, which must not change until this resolves. From now on no older ones are returned; they are
    * there themselves once this has resolved, unless too much is being written, the disk fails, or they were replaced. Never rejects.

@@ -5,6 +5,7 @@ import type { BlockKeys } from './block-keys.ts';
 
 export interface ListedBlock {
   readonly block: number;
+  readonly etag: string;
   /** By the store's clock. */
   readonly lastModified: Date | undefined;
 }
@@ -27,13 +28,13 @@ export async function* listBlocks(
     if (signal.aborted) throw new StorageError('CANCELLED', 'the listing was cancelled', { cause: signal.reason });
     const blocks: ListedBlock[] = [];
     let past = false;
-    for (const { key, lastModified } of page) {
+    for (const { key, etag, lastModified } of page) {
       if (lastKey !== undefined && key > lastKey) {
         past = true;
         break;
       }
       const block = keys.blockOf(key, end);
-      if (block !== null && block >= first) blocks.push({ block, lastModified });
+      if (block !== null && block >= first) blocks.push({ block, etag, lastModified });
     }
     yield blocks;
     if (past) return;

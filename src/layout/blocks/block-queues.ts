@@ -47,9 +47,18 @@ interface WriteJob {
   started: boolean;
 }
 
+interface LookJob {
+  readonly kind: 'look';
+  /** Resolves with how to answer. */
+  readonly work: () => Promise<() => void>;
+  started: boolean;
+}
+
+type Job = ReadJob | WriteJob | LookJob;
+
 interface Queue {
   readonly block: number;
-  readonly jobs: (ReadJob | WriteJob)[];
+  readonly jobs: Job[];
 }
 
 /**
@@ -114,6 +123,21 @@ export class BlockQueues {
     return this.#write(block, []);
   }
 
+  /** Runs `work` in its turn, with nothing else of the block under way. */
+  look<T>(block: number, work: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const answered = async (): Promise<() => void> => {
+        try {
+          const value = await work();
+          return () => resolve(value);
+        } catch (error) {
+          return () => reject(error);
+        }
+      };
+      this.#add(block, { kind: 'look', work: answered, started: false });
+    });
+  }
+
   /** Resolves once nothing is queued or under way. */
   idle(): Promise<void> {
     if (this.#queues.size === 0) return Promise.resolve();
@@ -132,7 +156,7 @@ export class BlockQueues {
     });
   }
 
-  #add(block: number, job: ReadJob | WriteJob): void {
+  #add(block: number, job: Job): void {
     const queue = this.#queues.get(block);
     if (queue !== undefined) {
       queue.jobs.push(job);
@@ -149,7 +173,7 @@ export class BlockQueues {
     await Promise.resolve();
     for (let job = queue.jobs[0]; job !== undefined; job = queue.jobs[0]) {
       job.started = true;
-      const settle = job.kind === 'read' ? await this.#read(queue.block, job) : await this.#store(queue.block, job);
+      const settle = await this.#perform(queue.block, job);
       // In one turn: taken off the queue, so that nobody can join it any more, then everybody who did is answered.
       queue.jobs.shift();
       if (queue.jobs.length === 0) this.#queues.delete(queue.block);
@@ -159,6 +183,11 @@ export class BlockQueues {
   }
 
   /** Does the job and returns how to answer all who wait for it by then. */
+  #perform(block: number, job: Job): Promise<() => void> {
+    if (job.kind === 'look') return job.work();
+    return job.kind === 'read' ? this.#read(block, job) : this.#store(block, job);
+  }
+
   async #read(block: number, job: ReadJob): Promise<() => void> {
     const { start, end, waiters } = job;
     try {

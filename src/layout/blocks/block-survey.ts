@@ -4,7 +4,8 @@ import type { Log } from '../../lib/log.ts';
 import type { ObjectStore } from '../../object/object-store.ts';
 import type { BlockKeys } from './block-keys.ts';
 import { listBlocks } from './block-listing.ts';
-import { BlockStates, PRESENT } from './block-states.ts';
+import { BlockStates, PRESENT, UNKNOWN } from './block-states.ts';
+import type { EtagTable } from './etag-table.ts';
 
 /** How far the listing of existing blocks has come. */
 export interface SurveyStatus {
@@ -16,6 +17,7 @@ export interface BlockSurveyOptions {
   readonly store: ObjectStore;
   readonly keys: BlockKeys;
   readonly states: BlockStates;
+  readonly etags: EtagTable;
   readonly log: Log;
   /** Ends the listing. */
   readonly signal: AbortSignal;
@@ -77,15 +79,16 @@ export class BlockSurvey {
   }
 
   async #list(blockCount: number): Promise<void> {
-    const { store, keys, states, log, signal } = this.#options;
+    const { store, keys, states, etags, log, signal } = this.#options;
     const old = this.#old;
     let blocksListed = 0;
     this.#status = { state: 'running', blocksListed };
     this.#end = blockCount;
     try {
       for await (const blocks of listBlocks(store, keys, 0, blockCount, signal)) {
-        for (const { block, lastModified } of blocks) {
+        for (const { block, lastModified, etag } of blocks) {
           if (block >= this.#end) continue;
+          if (states.get(block) === UNKNOWN) etags.set(block, etag);
           states.noteListed(block);
           if (old !== null && lastModified !== undefined && lastModified < old.since) old.blocks.set(block, PRESENT);
         }

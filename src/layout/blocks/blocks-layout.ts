@@ -12,12 +12,14 @@ import { isAllZero } from '../../lib/zeros.ts';
 import type { ObjectData, ObjectStore } from '../../object/object-store.ts';
 import type { Batch, Extent, Layout } from '../layout.ts';
 import type { BlockCodec } from './block-codec.ts';
+import { BlockInspector } from './block-inspector.ts';
 import type { BlockKeys } from './block-keys.ts';
 import { listBlocks } from './block-listing.ts';
 import { BlockQueues, type BlockWorker, type Patch } from './block-queues.ts';
 import { ABSENT, type BlockState, BlockStates, PRESENT, UNCERTAIN, UNKNOWN } from './block-states.ts';
 import { BlockSurvey, type SurveyStatus } from './block-survey.ts';
 import { DeleteBatcher } from './delete-batcher.ts';
+import { EtagTable } from './etag-table.ts';
 import { mapExtents } from './extent-map.ts';
 import { changeNothing, composeBlock, coverBlock } from './patches.ts';
 import { formatVolumeMetadata } from './volume-metadata.ts';
@@ -60,6 +62,9 @@ export class BlocksLayout implements Layout, BlockWorker {
   readonly #stop = new AbortController();
   /** Null where others write too: then nothing is remembered. */
   readonly #states: BlockStates | null;
+  readonly #etags: EtagTable | null;
+  /** For scans. */
+  readonly inspector: BlockInspector;
   #blockCount: number;
   /** What block 0 says, or is about to say. */
   #recordedSizeBytes: number;
@@ -80,8 +85,20 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#blockCount = options.sizeBytes / options.blockSizeBytes;
     this.#recordedSizeBytes = options.sizeBytes;
     this.#states = options.exclusive ? new BlockStates(this.#blockCount) : null;
+    this.#etags = options.exclusive ? new EtagTable(this.#blockCount) : null;
+    const [states, etags] = [this.#states, this.#etags];
     this.#survey =
-      this.#states === null ? null : new BlockSurvey({ ...options, states: this.#states, signal: this.#stop.signal });
+      states === null || etags === null
+        ? null
+        : new BlockSurvey({ ...options, states, etags, signal: this.#stop.signal });
+    this.inspector = new BlockInspector({
+      ...options,
+      queues: this.#queues,
+      places: this.#places,
+      states,
+      etags,
+      blockCount: () => this.#blockCount,
+    });
   }
 
   get sizeBytes(): number {
@@ -187,6 +204,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#blockCount = after;
     this.#survey?.cutOff(after);
     this.#states?.resize(after);
+    this.#etags?.resize(after);
   }
 
   /**
@@ -357,16 +375,21 @@ export class BlocksLayout implements Layout, BlockWorker {
         ? formatVolumeMetadata({ sizeBytes: this.#recordedSizeBytes, blockSizeBytes: this.blockSizeBytes })
         : {};
     const { body, headers } = await this.#codec.encode(block, image, metadata);
-    this.#states?.set(block, UNCERTAIN);
-    await this.#store.put(this.#keys.keyOf(block), body, { headers });
-    this.#states?.set(block, PRESENT);
+    this.#note(block, UNCERTAIN, null);
+    const { etag } = await this.#store.put(this.#keys.keyOf(block), body, { headers });
+    this.#note(block, PRESENT, etag);
   }
 
   async #remove(block: number): Promise<void> {
     if (this.#stateOf(block) === ABSENT) return;
-    this.#states?.set(block, UNCERTAIN);
+    this.#note(block, UNCERTAIN, null);
     await this.#deletes.delete(this.#keys.keyOf(block));
-    this.#states?.set(block, ABSENT);
+    this.#note(block, ABSENT, null);
+  }
+
+  #note(block: number, state: BlockState, etag: string | null): void {
+    this.#states?.set(block, state);
+    this.#etags?.set(block, etag);
   }
 
   #stateOf(block: number): BlockState {

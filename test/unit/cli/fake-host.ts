@@ -70,6 +70,7 @@ export class FakeHost implements Host {
       listJobs: missing,
       jobHistory: missing,
       runJob: missing,
+      scanVolume: missing,
     };
     return { ...none, ...this.#actions };
   }

@@ -17,13 +17,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   telemetry: ['lib'],
   host: ['lib'],
   schedule: ['lib'],
+  scan: ['lib', 'object', 'layout', 'cache', 'volume'],
   events: ['lib', 'type telemetry'],
   metrics: ['lib', 'object', 'type nbd', 'type fuse', 'type cache', 'type schedule'],
   admin: ['lib', 'telemetry', 'volume', 'type config'],
   doctor: ['lib', 'object', 'type config'],
   support: ['lib'],
   bench: ['lib', 'object'],
-  cli: ['lib', 'config', 'telemetry', 'admin', 'type doctor', 'type bench', 'app.ts'],
+  cli: ['lib', 'config', 'telemetry', 'admin', 'type doctor', 'type bench', 'type scan/scan-report.ts', 'app.ts'],
   'main.ts': ['cli', 'app.ts'],
 };
 
