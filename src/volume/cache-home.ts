@@ -13,6 +13,8 @@ const VERSION = 1;
 const NAME = 'volume.json';
 /** Written before the other, and read where that is damaged: without either, writes in the log would be nobody's. */
 const COPY_NAME = 'volume.json.copy';
+/** Of each; more than they ever hold. */
+const RESERVED_BYTES = 16 * 1024;
 /** Openings that failed or crashed, one after another. */
 const LINKS_MAX = 64;
 
@@ -57,6 +59,20 @@ export class CacheHome {
     this.#disk = disk;
     this.directory = directory;
     this.#owner = owner;
+  }
+
+  /** In place: of the two files one is whole whatever becomes of this, and no new space is needed when the disk is full. */
+  async #writeFile(path: string, bytes: Buffer): Promise<void> {
+    const isNew = !this.#disk.exists(path);
+    const file = this.#disk.open(path);
+    try {
+      if (file.sizeBytes() < bytes.length) await file.reserve(bytes.length);
+      await file.write(bytes, 0);
+      await file.datasync();
+    } finally {
+      file.close();
+    }
+    if (isNew) await this.#disk.syncDirectory(this.directory);
   }
 
   /** UNSUPPORTED where a later version made it, CORRUPT where it cannot be told whose it is. */
@@ -158,19 +174,9 @@ export class CacheHome {
   async #write(owner: Owner): Promise<void> {
     const value = { format: FORMAT, version: VERSION, ...owner };
     const text = Buffer.from(`${JSON.stringify({ ...value, checksum: checksumOf(value) }, null, 2)}\n`);
-    for (const name of [COPY_NAME, NAME]) {
-      const path = `${this.directory}/${name}`;
-      const file = this.#disk.open(`${path}.new`);
-      try {
-        file.truncate(0);
-        await file.write(text, 0);
-        await file.datasync();
-      } finally {
-        file.close();
-      }
-      this.#disk.rename(`${path}.new`, path);
-      await this.#disk.syncDirectory(this.directory);
-    }
+    const bytes = Buffer.alloc(Math.ceil(text.length / RESERVED_BYTES) * RESERVED_BYTES, ' ');
+    text.copy(bytes);
+    for (const name of [COPY_NAME, NAME]) await this.#writeFile(`${this.directory}/${name}`, bytes);
     this.#owner = owner;
   }
 }

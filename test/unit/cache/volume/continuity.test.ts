@@ -298,6 +298,19 @@ test('a log that is damaged is not opened; what can be read of it is saved, and 
   await finish(one, second);
 });
 
+test('killed with unsaved writes, and the disk full at the next start: it needs no new space to go on', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  kill(one);
+  one.disk.capacityBytes = one.disk.usedBytes;
+  const second = await one.open();
+  assert.deepEqual(await read(one, second, 1), blockOf(1));
+  await write(one, second, 2, blockOf(2));
+  await finish(one, second);
+  assert.deepEqual(await stored(one, 2), blockOf(2));
+});
+
 /** Where in the first file of the log the record of a block begins. */
 function headerOf({ disk }: Machine, block: number): number {
   const file = disk.open(`${CACHE_DIRECTORY}/log/00`);
