@@ -8,6 +8,8 @@ export type DrawMap = (volume: string, range: MapRange) => Promise<VolumeMap>;
 /** A picture of this age is as good as a new one. */
 const FRESH_MS = 1_000;
 const DRAWING_MAX = 4;
+/** A place is free again only after so many times as long as the drawing took: however many ask, requests of clients come first. */
+const REST_FACTOR = 4;
 const KEPT_MAX = 16;
 
 interface Kept {
@@ -44,6 +46,7 @@ export class MapDesk {
 
   async #view(volume: string, range: MapRange): Promise<MapView> {
     this.#drawing++;
+    const begunAt = performance.now();
     try {
       const { dirty, clean, stored, unknown, ...rest } = await this.#draw(volume, range);
       const [dirtyText, cleanText, storedText, unknownText] = [dirty, clean, stored, unknown].map((cells) =>
@@ -51,7 +54,10 @@ export class MapDesk {
       ) as [string, string, string, string];
       return { ...rest, dirty: dirtyText, clean: cleanText, stored: storedText, unknown: unknownText };
     } finally {
-      this.#drawing--;
+      const free = (): void => {
+        this.#drawing--;
+      };
+      setTimeout(free, REST_FACTOR * (performance.now() - begunAt)).unref();
     }
   }
 }

@@ -80,5 +80,15 @@ async function readAnswer(response: Response): Promise<unknown> {
   const body: unknown = await response.json().catch(() => null);
   if (response.ok) return body;
   const { error } = (body ?? {}) as { error?: { message?: string } };
-  throw new Error(error?.message ?? `the appliance answered ${response.status}`);
+  throw new Refusal(response.status, error?.message ?? `the appliance answered ${response.status}`);
+}
+
+/** What the appliance says against a request. */
+export class Refusal extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
 }

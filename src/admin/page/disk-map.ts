@@ -1,5 +1,5 @@
 /** The map of a disk: every cell a stretch of it, coloured by what is in it; to be looked into by pointer and by keys. */
-import type { Api } from './api.ts';
+import { type Api, Refusal } from './api.ts';
 import { cellColor, colorOf, dirtySide, type Kind, mix, type Rgb } from './cell-colors.ts';
 import type { MapView } from './document.ts';
 import { byId, make, say, setAttributes } from './dom.ts';
@@ -208,7 +208,7 @@ export class DiskMap {
     } catch (error) {
       if (question !== this.#questions) return;
       // A volume may have become smaller than what was looked at.
-      if (range !== WHOLE) this.#go(WHOLE, []);
+      if (range !== WHOLE && error instanceof Refusal && error.status === 400) this.#go(WHOLE, []);
       else say(this.#said, `There is no map: ${error instanceof Error ? error.message : 'no answer'}`);
     } finally {
       this.#asking = false;
