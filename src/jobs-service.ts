@@ -4,7 +4,7 @@ import type { Settings } from './config/settings.ts';
 import type { Clock } from './lib/clock.ts';
 import { withDeadline } from './lib/deadline.ts';
 import type { Disk } from './lib/disk.ts';
-import { StorageError } from './lib/errors.ts';
+import { isStorageError, StorageError } from './lib/errors.ts';
 import type { Log } from './lib/log.ts';
 import { settleAll } from './lib/settle.ts';
 import { approximateSize } from './lib/units.ts';
@@ -82,18 +82,14 @@ export class JobsService {
     const kept: string[] = [];
     for (const name of disk.list(parent)) {
       if (Object.hasOwn(settings.volumes, name)) continue;
-      const home = CacheHome.find(disk, `${parent}/${name}`);
-      if (home === null) continue;
-      if (await home.hasUnsaved()) {
-        kept.push(name);
-        continue;
-      }
-      home.remove();
+      const state = await dropUnused(disk, `${parent}/${name}`);
+      if (state === 'kept') kept.push(name);
+      if (state !== 'dropped') continue;
       removed.push(name);
       log.info('deleted the cache of a volume that is not configured any more', { volume: name });
     }
     const what = removed.length === 0 ? 'nothing to delete' : `deleted the caches of ${removed.join(', ')}`;
-    return kept.length === 0 ? what : `${what}; ${kept.join(', ')} have writes that are in no bucket`;
+    return kept.length === 0 ? what : `${what}; kept, with writes that are in no bucket: ${kept.join(', ')}`;
   }
 
   async #tell({ name = null }: Parameters<ControlHandler>[0]): Promise<object> {
@@ -124,4 +120,18 @@ function isJobName(name: unknown): name is JobName {
 function firstOf(ended: Promise<JobRun> | JobRun, signal: AbortSignal): Promise<JobRun | null> {
   const over = new Promise<null>((resolve) => signal.addEventListener('abort', () => resolve(null), { once: true }));
   return Promise.race([ended, over]);
+}
+
+/** `kept`: it has writes that are in no bucket, or it cannot be told. */
+async function dropUnused(disk: Disk, directory: string): Promise<'none' | 'kept' | 'dropped'> {
+  try {
+    const home = CacheHome.find(disk, directory);
+    if (home === null) return 'none';
+    if (await home.hasUnsaved()) return 'kept';
+    home.remove();
+    return 'dropped';
+  } catch (error) {
+    if (!isStorageError(error)) throw error;
+    return 'kept';
+  }
 }
