@@ -121,7 +121,7 @@ describe('scan', { timeout: TIMEOUT_MS }, () => {
     const appliance = await startAppliance({ lifetime: t, config });
     const client = await RawClient.attach({ path: appliance.socket }, { name: 'disk' });
     t.after(() => client.close());
-    await client.request({ type: Command.WRITE, offset: 0n, payload: Buffer.alloc(BLOCK, 'x') });
+    await client.request({ type: Command.WRITE, offset: BigInt(BLOCK), payload: Buffer.alloc(BLOCK, 'x') });
     await appliance.flush('disk');
     const elsewhere = await tempDir(t, 'elsewhere');
     const cli = new CommandLine(elsewhere, { ...config, store: { url: `file:${join(appliance.dir, 'bucket')}` } });
@@ -129,7 +129,7 @@ describe('scan', { timeout: TIMEOUT_MS }, () => {
     assert.equal(sound.code, 0, sound.stderr);
     assert.equal((JSON.parse(sound.stdout) as { reports: ScanOutcome[] }).reports[0]?.by, 'alone');
     assert.equal((await cli.run(['scan', 'disk', '--repair'])).code, 11, 'to repair it would have to hold the volume');
-    await truncate(join(appliance.dir, 'bucket', 'disk', '00000000='), 1000);
+    await truncate(join(appliance.dir, 'bucket', 'disk', '00000001='), 1000);
     assert.equal((await cli.run(['scan', 'disk', '--deep'])).code, 3);
     client.close();
   });
