@@ -8,6 +8,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { type Lifetime, onEnd } from './cleanup.ts';
 import { type CommandOptions, type CommandResult, runCommand } from './run-command.ts';
 import { requireFacilities } from './tools.ts';
 
@@ -18,6 +19,8 @@ const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const APT_TIMEOUT_MS = 300_000;
 
 export interface NewerDebian {
+  /** A directory of its own for as long as the test takes: where this machine finds it, and where its programs do. */
+  tempDir(lifetime: Lifetime): Promise<{ readonly dir: string; readonly seenAs: string }>;
   /** Runs one of its programs, with its files and this machine's network; like `runCommand` otherwise. */
   run(program: string, args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
 }
@@ -37,7 +40,14 @@ export async function requireNewerDebian(t: TestContext): Promise<NewerDebian | 
 /** Makes its root where it is not there yet. Rejects where its packages cannot be had. Needs root. */
 export async function newerDebian(): Promise<NewerDebian> {
   const root = await newerRoot();
-  return { run: (program, args, options) => runCommand('chroot', [root, program, ...args], options) };
+  return {
+    tempDir: async (lifetime) => {
+      const dir = await mkdtemp(join(root, 'tmp', 'test-'));
+      onEnd(lifetime, () => rm(dir, { recursive: true, force: true, maxRetries: 3 }));
+      return { dir, seenAs: dir.slice(root.length) };
+    },
+    run: (program, args, options) => runCommand('chroot', [root, program, ...args], options),
+  };
 }
 
 async function newerRoot(): Promise<string> {
