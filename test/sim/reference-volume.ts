@@ -76,6 +76,7 @@ class ReferenceVolume implements SimVolume {
 
   async read(offset: number, length: number): Promise<Buffer> {
     this.#checkUsable();
+    if (this.#queued > 0) await this.#queue;
     const first = this.#older ?? this.#newer;
     const bytes = Buffer.from(await this.#layout.read(offset, length));
     if (this.#mistake === 'a stale page after a crash') this.#readStale(offset, bytes);

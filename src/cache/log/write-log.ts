@@ -96,6 +96,7 @@ export class WriteLog {
     await makeDurableDirectory(disk, directory);
     const headFile = new LogHeadFile(disk.open(`${directory}/head`), salt);
     let files: LogFiles | null = null;
+    let head: LogHead | null = null;
     try {
       await headFile.reserve();
       const found = headFile.read();
@@ -105,18 +106,20 @@ export class WriteLog {
         const end = await replayLog(records, { files, head: found, salt, atMs: nowMs() });
         if (end.loss !== null) throw end.loss;
         await writeAgain(files, Math.max(end.claimedPosition, found.position), end);
+        head = {
+          ...found,
+          sequence: found.sequence + 1,
+          life: found.life + 1,
+          // All of it is durable by now: what cannot be read the next time is lost, and not torn.
+          durablePosition: end.recordsEndPosition,
+        };
+        // Also where new files come next. The head that was found may not be durable: after a crash an older one would look
+        // for its records in files that are gone.
+        await headFile.write(head);
         const sizeBytes = found.fileBytes * found.fileCount;
         const keepsSize = options.sizeBytes === null || sizeBytes === geometryOf(options.sizeBytes).totalBytes;
         if (keepsSize || records.end > records.first) {
           const { position, previousChecksum, damaged } = end;
-          const head: LogHead = {
-            ...found,
-            sequence: found.sequence + 1,
-            life: found.life + 1,
-            // All of it is durable by now: what cannot be read the next time is lost, and not torn.
-            durablePosition: end.recordsEndPosition,
-          };
-          await headFile.write(head);
           return {
             log: new WriteLog(options, { files, headFile, head, records, position, previousChecksum }),
             damaged,
@@ -125,7 +128,7 @@ export class WriteLog {
         files.close();
         files = null;
       }
-      const made = await makeFiles(options, found);
+      const made = await makeFiles(options, head);
       files = made.files;
       await headFile.write(made.head);
       const records = new LogRecords(made.head.number);

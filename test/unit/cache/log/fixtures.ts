@@ -66,7 +66,7 @@ export function numbers(log: WriteLog): number[] {
   return Array.from({ length: log.records.end - log.records.first }, (_, index) => log.records.first + index);
 }
 
-export type Call = 'write' | 'writeSync' | 'datasync';
+export type Call = 'write' | 'writeSync' | 'datasync' | 'reserve';
 
 /** A disk in front of another. What `before` returns is waited for, and what it throws is what the call fails with. */
 export class HookedDisk implements Disk {
@@ -103,7 +103,10 @@ export class HookedDisk implements Disk {
         await file.datasync();
       },
       truncate: (sizeBytes) => file.truncate(sizeBytes),
-      reserve: (sizeBytes) => file.reserve(sizeBytes),
+      reserve: async (sizeBytes) => {
+        await note('reserve', 0, sizeBytes);
+        await file.reserve(sizeBytes);
+      },
       close: () => file.close(),
     };
   }
