@@ -226,9 +226,10 @@ export class Uploader {
         return;
       }
       const ageMs = clock.now() - records.appendedAtMs(records.first);
-      // What is old enough and yet not due is held back.
-      const leftMs = ageMs < triggers.ageMs ? triggers.ageMs - ageMs : HELD_BACK_LOOK_MS;
-      await clock.sleep(Math.max(1, leftMs), woken.signal).catch(() => {});
+      // It may have become due since that was asked: only what is held back is looked at again later.
+      const leftMs = triggers.ageMs - ageMs;
+      const waitMs = leftMs <= 0 && triggers.holdsBack?.() === true ? HELD_BACK_LOOK_MS : leftMs;
+      await clock.sleep(Math.max(1, waitMs), woken.signal).catch(() => {});
     } finally {
       this.#wake = null;
     }
