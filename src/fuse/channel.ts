@@ -7,7 +7,7 @@
  * this device needs, so the descriptor is given to the class that pipes have. That is not documented; where the class is
  * not as expected the channel says so and does not start.
  */
-import { closeSync, constants, openSync, writeSync, writevSync } from 'node:fs';
+import { closeSync, constants, openSync, write, writeSync, writevSync } from 'node:fs';
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { endianness } from 'node:os';
 import { StorageError } from '../lib/errors.ts';
@@ -43,7 +43,7 @@ export class FuseChannel implements ReplySink {
   readonly #log: Log;
   readonly #pieces: Buffer[] = [];
   #reader: ChannelReader | undefined;
-  #socket: Socket | undefined;
+  #socket: ChannelSocket | undefined;
 
   /** Opens the device. Throws UNSUPPORTED where that cannot be. */
   constructor(log: Log) {
@@ -69,7 +69,7 @@ export class FuseChannel implements ReplySink {
         callback: (length: number, buffer: Buffer) => reader.received(buffer, length),
       },
     };
-    const socket = new Socket(options as unknown as SocketConstructorOpts);
+    const socket = new ChannelSocket(options as unknown as SocketConstructorOpts);
     this.#socket = socket;
     let failure: Error | null = null;
     socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -106,6 +106,18 @@ export class FuseChannel implements ReplySink {
     this.#pieces.length = 0;
   }
 
+  sendAside(bytes: Buffer, length: number, sent: () => void): boolean {
+    const socket = this.#socket;
+    if (socket?.destroyed !== false) return false;
+    socket.writing++;
+    write(this.fd, bytes, 0, length, null, (error) => {
+      if (error !== null) this.#writeFailed(error);
+      socket.writingDone();
+      sent();
+    });
+    return true;
+  }
+
   /** Cuts the connection: programs that still have files open get ENOTCONN. */
   close(): void {
     if (this.#socket !== undefined) {
@@ -129,6 +141,25 @@ export class FuseChannel implements ReplySink {
     // ENOENT: the program that asked has gone, and nobody waits for the reply.
     if (code === 'ENOENT' || code === 'EPERM' || ENDED_CODES.has(code ?? '')) return;
     this.#log.error('the kernel refused a reply', { error: systemReason(error) });
+  }
+}
+
+/**
+ * Closes its descriptor only when no other thread writes to it any more: by then the number could be another file's, and that
+ * would get the reply.
+ */
+class ChannelSocket extends Socket {
+  /** Writes under way on other threads. */
+  writing = 0;
+  #whenWritten: () => void = () => {};
+
+  writingDone(): void {
+    if (--this.writing === 0) this.#whenWritten();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    if (this.writing === 0) super._destroy(error, callback);
+    else this.#whenWritten = () => super._destroy(error, callback);
   }
 }
 

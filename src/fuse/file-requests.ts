@@ -5,19 +5,20 @@
 import type { Clock } from '../lib/clock.ts';
 import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import type { WriteOptions } from '../volume/block-device.ts';
+import type { BlockDevice, WriteOptions } from '../volume/block-device.ts';
 import { Errno, FallocateMode, OpenFlag, Whence } from './constants.ts';
 import { errnoOf } from './errno.ts';
 import type { FuseFile } from './files.ts';
 import type { FuseLimits } from './limits.ts';
 import type { ReceiveBuffers } from './receive-buffers.ts';
-import type { Replier } from './replier.ts';
+import { ASIDE_BYTES_MIN, type Replier } from './replier.ts';
 import { FILE_COMMAND_NAMES, FileCommand, type FileStats } from './request-stats.ts';
 import { seekExtents } from './seek.ts';
 import {
   decodeFallocate,
   decodeSeek,
   encodeWritten,
+  REPLY_HEADER_BYTES,
   type RequestHeader,
   SEEK_REPLY_BYTES,
   type TransferRequest,
@@ -107,10 +108,7 @@ export class FileRequests {
     }
     let data: Buffer | Promise<Buffer>;
     try {
-      // What is at hand goes straight into the reply, whose memory is the same for all of them.
-      const { body } = this.#replier;
-      if (length <= body.length && device.readInto?.(body.subarray(0, length), offset) === true) {
-        this.#replier.succeed(uniqueLow, uniqueHigh, length);
+      if (this.#readAtHand(uniqueLow, uniqueHigh, offset, length, device)) {
         stats.succeeded(FileCommand.READ, length, startedMs);
         return;
       }
@@ -236,6 +234,27 @@ export class FileRequests {
       read.answered = true;
       this.#fail(read.call, Errno.EINTR);
     });
+  }
+
+  /** What is at hand goes straight into the reply. False where it is not. */
+  #readAtHand(uniqueLow: number, uniqueHigh: number, offset: number, length: number, device: BlockDevice): boolean {
+    const { body } = this.#replier;
+    if (device.readInto === undefined || length > body.length) return false;
+    const aside = length >= ASIDE_BYTES_MIN ? this.#replier.takeAside() : null;
+    if (aside === null) {
+      // Its memory is the same for all of them.
+      if (!device.readInto(body.subarray(0, length), offset)) return false;
+      this.#replier.succeed(uniqueLow, uniqueHigh, length);
+      return true;
+    }
+    let here = false;
+    try {
+      here = device.readInto(aside.subarray(REPLY_HEADER_BYTES, REPLY_HEADER_BYTES + length), offset);
+    } finally {
+      if (!here) this.#replier.giveAside(aside);
+    }
+    if (here) this.#replier.succeedAside(uniqueLow, uniqueHigh, aside, length);
+    return here;
   }
 
   #readLater(call: FileCall, data: Buffer | Promise<Buffer>): void {

@@ -7,13 +7,22 @@ export interface ReplySink {
   /** The first `length` bytes of `bytes`. */
   send(bytes: Buffer, length: number): void;
   sendWithData(header: Buffer, data: Buffer): void;
+  /** As `send`, on another thread where that pays: `sent` is called once the buffer is free again. Left out, or false: use `send`. */
+  sendAside?(bytes: Buffer, length: number, sent: () => void): boolean;
 }
 
 /** Up to here copying data behind its header costs less than handing the system two pieces. */
 const COPIED_BYTES_MAX = 32 * 1024;
 
+/** From here on handing a reply to the kernel takes so long that another thread should do it while we go on. */
+export const ASIDE_BYTES_MIN = 256 * 1024;
+/** Buffers for that. Where all of them are on their way, we do it ourselves. */
+const ASIDE_MAX = 3;
+
 export class Replier {
   readonly #sink: ReplySink;
+  readonly #aside: Buffer[] = [];
+  #asideMade = 0;
   readonly #slab = Buffer.allocUnsafeSlow(REPLY_HEADER_BYTES + TRANSFER_BYTES_MAX);
   readonly #header = this.#slab.subarray(0, REPLY_HEADER_BYTES);
 
@@ -27,6 +36,29 @@ export class Replier {
   /** Success, with the first `bodyBytes` of `body`. */
   succeed(uniqueLow: number, uniqueHigh: number, bodyBytes = 0): void {
     this.#send(uniqueLow, uniqueHigh, 0, bodyBytes);
+  }
+
+  /** A buffer for a large reply of its own, header and all: for `succeedAside`, or given back. Null where there is none. */
+  takeAside(): Buffer | null {
+    if (this.#sink.sendAside === undefined) return null;
+    const spare = this.#aside.pop();
+    if (spare !== undefined) return spare;
+    if (this.#asideMade === ASIDE_MAX) return null;
+    this.#asideMade++;
+    return Buffer.allocUnsafeSlow(REPLY_HEADER_BYTES + TRANSFER_BYTES_MAX);
+  }
+
+  giveAside(buffer: Buffer): void {
+    this.#aside.push(buffer);
+  }
+
+  /** Success, with `bodyBytes` of data that lie in the buffer behind the room for the header. */
+  succeedAside(uniqueLow: number, uniqueHigh: number, buffer: Buffer, bodyBytes: number): void {
+    const length = REPLY_HEADER_BYTES + bodyBytes;
+    encodeReplyHeader(buffer, length, 0, uniqueLow, uniqueHigh);
+    if (this.#sink.sendAside?.(buffer, length, () => this.giveAside(buffer)) === true) return;
+    this.#sink.send(buffer, length);
+    this.giveAside(buffer);
   }
 
   fail(uniqueLow: number, uniqueHigh: number, errno: Errno): void {

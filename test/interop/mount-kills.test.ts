@@ -15,6 +15,8 @@ import { startFuseAppliance } from './support/fuse-appliance.ts';
 import { hashFile, writeRandomFile } from './support/random-data.ts';
 
 const TEST_TIMEOUT_MS = 900_000;
+/** A journal is recovered on the way; on a busy machine that takes its time. */
+const UP_TIMEOUT_MS = 240_000;
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const KIB = 1024;
 const VOLUMES = { disk: { size: '512MiB', blockSize: '256KiB' } };
@@ -52,7 +54,7 @@ describe('an appliance that mounts, killed while it is written to', { timeout: T
       const start = async (): Promise<RunningProcess> => {
         const args = [MAIN, 'mount', '--config', appliance.configFile, 'disk', dir, '--fs', type, '--via', 'fuse'];
         const mounting = startProcess(t, process.execPath, args, { cwd: appliance.dir });
-        await mounting.until('it is ready', () => /"event":"ready"/.test(mounting.stderr) || undefined);
+        await mounting.until('it is ready', () => /"event":"ready"/.test(mounting.stderr) || undefined, UP_TIMEOUT_MS);
         return mounting;
       };
       const random = new Random(ROUNDS);

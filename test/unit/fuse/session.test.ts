@@ -372,6 +372,57 @@ test('bytes that are at hand are read into the reply', async () => {
   }
 });
 
+test('large replies have memory of their own, until another thread has handed them over', () => {
+  class AtHand extends MemoryDevice {
+    here = true;
+    readInto(target: Buffer, offset: number): boolean {
+      target.fill(offset / LARGE + 1);
+      return this.here;
+    }
+  }
+  const LARGE = 256 * 1024;
+  const device = new AtHand(8 * LARGE);
+  const kernel = new AsideKernel({ media: device });
+  const node = kernel.lookup('media');
+  const read = (index: number, length = LARGE): bigint => kernel.request(READ, node, transfer(index * LARGE, length));
+  const firstByte = (unique: bigint): number | undefined => kernel.replyTo(unique)?.body[0];
+
+  const [one, two, three, four] = [read(0), read(1), read(2), read(3)];
+  assert.deepEqual([one, two, three].map(firstByte), [undefined, undefined, undefined]);
+  assert.equal(firstByte(four), 4, 'no more than three are on their way at once');
+  assert.equal(firstByte(read(4, LARGE - 4096)), 5, 'smaller ones are handed over at once');
+  device.here = false;
+  assert.equal(kernel.replyTo(read(5))?.body.length, LARGE, 'what is not at hand is read otherwise');
+  device.here = true;
+  for (const send of kernel.aside.splice(0).reverse()) send();
+  assert.deepEqual([one, two, three].map(firstByte), [1, 2, 3], 'nothing was put into their memory meanwhile');
+  device.here = false;
+  read(5);
+  read(5);
+  device.here = true;
+  const again = [read(5), read(6), read(7)];
+  assert.equal(kernel.aside.length, 3, 'a buffer that was not used is free again');
+  for (const send of kernel.aside.splice(0)) send();
+  assert.deepEqual(again.map(firstByte), [6, 7, 8]);
+  kernel.refuses = true;
+  assert.equal(firstByte(read(0)), 1, 'where that cannot be, it is handed over at once');
+});
+
+/** A kernel to which another thread of ours hands replies, when the test says so. */
+class AsideKernel extends FakeKernel {
+  readonly aside: (() => void)[] = [];
+  refuses = false;
+
+  sendAside(bytes: Buffer, length: number, sent: () => void): boolean {
+    if (this.refuses) return false;
+    this.aside.push(() => {
+      this.send(bytes, length);
+      sent();
+    });
+    return true;
+  }
+}
+
 describe('a slow device', () => {
   test('keeps the data of its writes, and the next request has another buffer', async () => {
     const { kernel, node, device } = withFile(new HeldMemoryDevice(SIZE));
