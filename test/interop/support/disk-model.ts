@@ -215,7 +215,10 @@ export class DiskModel {
     for (let sector = read.firstSector; sector < read.firstSector + read.sectors; sector++) {
       const value = valueIn(sector);
       const marks = this.#marksOf(sector);
-      const settled = marks.findLast((mark) => mark.write.value === value && mark.replacedAt === Infinity);
+      // Of several zeroings that look the same, not one that was certainly written over.
+      const settled = marks.findLast(
+        (mark) => mark.write.value === value && mark.replacedAt === Infinity && !isOver(mark, marks, read),
+      );
       if (this.#crashed && settled !== undefined) {
         // What came back is on the disk for good, and nothing else will ever come back.
         Object.assign(settled, { kept: true, effectAt: Math.min(settled.effectAt, this.#time), thereBy: this.#time });

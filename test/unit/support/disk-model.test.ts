@@ -133,3 +133,14 @@ test('where an answer means durable, nothing that was answered may be gone', () 
   assert.throws(() => holds(model, 0, 0), never);
   holds(model, 0, value);
 });
+
+test('of two zeroings the one that was written over is not taken for the one that is there', () => {
+  const model = newModel();
+  const slow = model.beginWrite(FIRST, 0, 1, 'trim', { zeroes: true });
+  const quick = model.beginWrite(SECOND, 0, 1, 'zero', { zeroes: true });
+  model.endWrite(quick, true);
+  write(model, SECOND, 0, { fua: true });
+  model.endWrite(slow, true);
+  holds(model, 0, 0);
+  holds(model, 0, 0);
+});
