@@ -12,8 +12,8 @@ COPY src ./src
 RUN npm run build && npm prune --omit=dev --ignore-scripts
 COPY config ./config
 COPY LICENSE ./
-# Readable for the user of the final image, whatever the umask of the clone.
-RUN mv config/docker.json5 config/default.json5 && chmod -R a+rX . && chmod a+x dist/main.js
+# What comes from the clone is made readable for the user of the final image, whatever the umask there.
+RUN mv config/docker.json5 config/default.json5 && chmod -R a+rX config package.json LICENSE && chmod a+x dist/main.js
 
 FROM debian:bookworm-slim
 # tini as the first process passes signals on from the first moment, and reaps what health checks leave behind. The
