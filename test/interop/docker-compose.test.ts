@@ -22,8 +22,7 @@ import {
   whyNoImages,
 } from './support/containers.ts';
 
-const UP_TIMEOUT_MS = 120_000;
-const TIMEOUT_MS = 5 * 60_000;
+const UP_TIMEOUT_MS = 180_000;
 const PASSWORD = 'a password for the shares';
 
 /** Why the stack cannot be tried, once `before` has run. */
@@ -152,7 +151,7 @@ async function assertServed(web: string, dir: string, count: number): Promise<vo
   }
 }
 
-describe('docker compose', { timeout: TIMEOUT_MS }, () => {
+describe('docker compose', () => {
   before(
     async () => {
       unavailable = await whyNoImages();
