@@ -10,7 +10,7 @@ import { raceAbort, withDeadline } from '../lib/deadline.ts';
 import { findProgram } from '../lib/run-program.ts';
 
 /** Reads until nobody can write any more, which is when we are gone. What tells us to stop is not for it. */
-const SCRIPT = `trap '' HUP INT TERM; read -r _; exec "$1" -d "$2"`;
+export const GUARD_SCRIPT = `trap '' HUP INT TERM; read -r _; exec "$1" -d "$2"`;
 const STOP_TIMEOUT_MS = 5_000;
 
 export class NbdGuard {
@@ -25,7 +25,7 @@ export class NbdGuard {
     const shell = findProgram('sh');
     const client = findProgram('nbd-client');
     if (shell === null || client === null) return new NbdGuard(null);
-    const child = spawn(shell, ['-c', SCRIPT, 'sh', client, device], {
+    const child = spawn(shell, ['-c', GUARD_SCRIPT, 'sh', client, device], {
       cwd: '/',
       env: {},
       detached: true,
