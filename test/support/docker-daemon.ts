@@ -2,6 +2,7 @@
  * A Docker daemon of the test run's own, where nobody runs one and Debian's docker.io is installed: started beside the tests,
  * ended with them. What it has built is kept in the user's cache, so that the next run builds only what has changed.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +15,7 @@ import { findProgram } from './tools.ts';
 /** Names the daemon for the test files, as it does for docker itself. */
 const HOST_ENV = 'DOCKER_HOST';
 const PACKAGES = 'docker.io docker-compose iptables debootstrap';
+const BRIDGE = '/sys/class/net/docker0';
 const UP_TIMEOUT_MS = 60_000;
 
 /**
@@ -49,7 +51,13 @@ async function startDaemon(lifetime: Lifetime): Promise<void> {
   const data = join(dockerCacheDir(), 'data');
   await mkdir(data, { recursive: true });
   const dir = await mkdtemp(join(tmpdir(), 'bucketdisk-dockerd-'));
-  onEnd(lifetime, () => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
+  const hadBridge = existsSync(BRIDGE);
+  onEnd(lifetime, async () => {
+    // What dockerd does not take away itself.
+    await runCommand('umount', ['-l', join(dir, 'exec', 'netns', 'default')], { okCodes: null });
+    if (!hadBridge) await runCommand('ip', ['link', 'delete', 'docker0'], { okCodes: null }).catch(() => {});
+    await rm(dir, { recursive: true, force: true, maxRetries: 5 });
+  });
   const host = `unix://${join(dir, 'docker.sock')}`;
   // The pid file lies with the data: a second daemon on the same data is refused.
   const places = ['--data-root', data, '--exec-root', join(dir, 'exec'), '--pidfile', join(data, '..', 'dockerd.pid')];
