@@ -33,11 +33,14 @@ async function attach({ socket }: Appliance): Promise<RawClient> {
 
 const pages = (count: number, byte: number): Buffer => Buffer.alloc(count * 4096, byte);
 
-/** Writes of the log, as far as each sync that succeeded covers them; the ranges that none has covered remain. */
+/**
+ * Writes of the first file of the log, where all of these go, as far as each sync that succeeded covers them; the ranges that none
+ * has covered remain. The other files of a new log are being filled, which nobody depends on.
+ */
 function unsynced(calls: readonly TracedCall[]): { readonly path: string; readonly offset: number }[] {
   const open: { path: string; offset: number; length: number; lost: boolean }[] = [];
   for (const { call, path, offset, length, failed } of calls) {
-    if (!/\/log\/\d\d$/.test(path)) continue;
+    if (!path.endsWith('/log/00')) continue;
     if (call === 'pwrite64') {
       if (failed) continue;
       // Written again: what was lost there counts no more.

@@ -1,6 +1,7 @@
 /**
  * Helm, and a validator with Kubernetes' schemas, for the tests of the chart. Neither is a package of Debian's: Helm is built by
- * `go install`, the validator with its schemas is PyPI's kubernetes-validate. Made once, and kept in the user's cache.
+ * `go install`, which takes two cores many minutes and so is done only where CHART_TOOLS=build asks for it; the validator with its
+ * schemas is PyPI's kubernetes-validate. Made once, and kept in the user's cache.
  */
 import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -29,9 +30,10 @@ export interface ChartTools {
 export async function chartTools(): Promise<ChartTools> {
   const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'bucketdisk-test', 'chart-tools');
   await mkdir(cache, { recursive: true });
+  const helm = await goProgram(cache, HELM, ['-ldflags', HELM_FLAGS]);
   const validator = await pythonProgram(cache, VALIDATOR);
   return {
-    helm: await goProgram(cache, HELM, ['-ldflags', HELM_FLAGS]),
+    helm,
     validate: (file, kubernetes) =>
       runCommand('python3', [join(validator, 'bin', 'kubernetes-validate'), '--strict', '-k', kubernetes, file], {
         env: { PYTHONPATH: validator },
@@ -43,6 +45,7 @@ async function goProgram(cache: string, module: string, flags: readonly string[]
   const program = module.replace(/@.*/, '').split('/').at(-1) ?? '';
   const dir = join(cache, module.replaceAll(/[^a-z0-9.]+/g, '-'));
   if (!(await exists(dir))) {
+    if (process.env.CHART_TOOLS !== 'build') throw new Error(`needs ${program}: CHART_TOOLS=build has go build it`);
     await make(cache, dir, async (work) => {
       if (findProgram('go') === null) throw new Error(`needs ${program}, which go builds, and there is no go`);
       // Beside other tests, which have deadlines. A toolchain newer than the machine's is not fetched.
