@@ -85,7 +85,7 @@ describe('an appliance with a cache that stands still', () => {
       first.process.signal('SIGCONT');
       const { code, stderr } = await first.exited;
       assert.equal(code, 11, stderr.slice(-2000));
-      assert.match(stderr, /"event":"fenced"/);
+      assert.match(stderr, /"event":"lease-lost"/);
       assert.equal(firstDifference(await readDisk(rig, second), theirs), -1, 'it has written nothing more');
       assert.equal((await second.stop()).code, 0);
 
