@@ -22,6 +22,7 @@ import { PAGE_BYTES } from './page.ts';
 import { Fetcher } from './read/fetcher.ts';
 import { Reader } from './read/reader.ts';
 import { ReadCache } from './read-cache/read-cache.ts';
+import { SentBlocks } from './upload/sent-blocks.ts';
 import { Uploader, type UploadStatus, type UploadTriggers } from './upload/uploader.ts';
 import { ZeroJob } from './zero-job.ts';
 
@@ -102,7 +103,8 @@ export class CachedVolume {
     this.#layout = layout;
     this.#writeLog = parts.writeLog;
     this.#cache = parts.cache;
-    this.#clean = new CleanReader(parts.cache, layout);
+    const sent = new SentBlocks(layout.blockSizeBytes);
+    this.#clean = new CleanReader(parts.cache, layout, sent);
     this.#store = new DirtyStore(
       parts.writeLog,
       parts.damaged,
@@ -129,6 +131,7 @@ export class CachedVolume {
         checkpoint: () => cache.checkpoint(),
       },
       fetcher: this.#fetcher,
+      sent,
       triggers: options.triggers,
       clock,
       log,

@@ -1,17 +1,20 @@
-/** Pages that are in the bucket as they are here: from the read cache, or known to be zeros. */
+/** Pages that are in the bucket as they are here: from the read cache, known to be zeros, or in a block that is being sent. */
 import type { Layout } from '../layout/layout.ts';
 import { PAGE_BYTES } from './page.ts';
 import type { ReadCache } from './read-cache/read-cache.ts';
+import type { SentBlocks } from './upload/sent-blocks.ts';
 import type { CleanPages } from './upload/upload-batch.ts';
 
 export class CleanReader implements CleanPages {
   readonly #cache: ReadCache;
   readonly #layout: Layout;
+  readonly #sent: SentBlocks;
   #suspended = false;
 
-  constructor(cache: ReadCache, layout: Layout) {
+  constructor(cache: ReadCache, layout: Layout, sent: SentBlocks) {
     this.#cache = cache;
     this.#layout = layout;
+    this.#sent = sent;
   }
 
   /** While it is true the cached pages are left alone: nobody knows yet whether they are still those of the bucket. */
@@ -33,8 +36,10 @@ export class CleanReader implements CleanPages {
     while (page < end) {
       const targetAt = at + (page - first) * PAGE_BYTES;
       const cached = this.#cached(page, end);
-      const pages = cached > 0 ? this.#cache.read(page, cached, target, targetAt, counts) : this.#zeros(page, end);
-      if (cached === 0) target.fill(0, targetAt, targetAt + pages * PAGE_BYTES);
+      const pages =
+        (cached > 0
+          ? this.#cache.read(page, cached, target, targetAt, counts)
+          : this.#readZeros(page, end, target, targetAt)) || this.#sent.read(page, end, target, targetAt);
       if (pages === 0) break;
       page += pages;
     }
@@ -45,7 +50,7 @@ export class CleanReader implements CleanPages {
   countFrom(first: number, end: number): number {
     let page = first;
     while (page < end) {
-      const pages = this.#cached(page, end) || this.#zeros(page, end);
+      const pages = this.#cached(page, end) || this.#zeros(page, end) || this.#sent.count(page, end);
       if (pages === 0) break;
       page += pages;
     }
@@ -54,6 +59,12 @@ export class CleanReader implements CleanPages {
 
   #cached(first: number, end: number): number {
     return this.#suspended ? 0 : this.#cache.lookup(first, end);
+  }
+
+  #readZeros(first: number, end: number, target: Buffer, at: number): number {
+    const pages = this.#zeros(first, end);
+    target.fill(0, at, at + pages * PAGE_BYTES);
+    return pages;
   }
 
   #zeros(first: number, end: number): number {

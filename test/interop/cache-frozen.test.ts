@@ -65,6 +65,9 @@ describe('an appliance with a cache that stands still', () => {
       await delay(rig.random.int(200, 800));
       await rig.stopLoad();
       await first.flush('disk');
+      // All of it is here: what is not in the cache could not be read past the block that cannot be stored.
+      const commandLine = new CommandLine(rig.dir, rig.config);
+      assert.equal((await commandLine.run(['warm', 'disk'])).code, 0);
       // From here on nothing of it reaches the bucket.
       const outage = server.faults.add(refuse(), { method: 'PUT', key: BLOCK_KEY });
       const deletes = server.faults.add(refuse(), { op: 'DeleteObjects' });
@@ -90,7 +93,6 @@ describe('an appliance with a cache that stands still', () => {
       assert.equal((await second.stop()).code, 0);
 
       // Its cache is refused, again and again, with the way out; and that is a way out.
-      const commandLine = new CommandLine(rig.dir, rig.config);
       for (let attempt = 0; attempt < 2; attempt++) {
         const refused = await commandLine.run(['serve']);
         assert.equal(refused.code, 1, refused.stderr);

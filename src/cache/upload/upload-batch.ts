@@ -25,6 +25,8 @@ export interface UploadBatch {
   readonly fresh: readonly FreshPages[];
   /** Pages whose newest bytes are in it, those of zeroed ranges excepted. */
   readonly pages: readonly number[];
+  /** The blocks of which all is in it, by number. */
+  readonly blocks: ReadonlyMap<number, Buffer>;
 }
 
 export interface FreshPages {
@@ -70,14 +72,16 @@ export async function buildBatch(
   const pages = map.pagesIn(0, Number.MAX_SAFE_INTEGER);
   const builder = new ExtentBuilder(sources, map);
   for (let at = 0; at < pages.length; ) at = await builder.addBlock(pages, at);
-  const { fresh, bytes } = builder;
-  return { end, extents: mergeZeroes(builder.take(), map), bytes, fresh, pages };
+  const { fresh, bytes, blocks } = builder;
+  return { end, extents: mergeZeroes(builder.take(), map), bytes, fresh, pages, blocks };
 }
 
 /** Turns dirty pages into extents, block by block. */
 export class ExtentBuilder {
   fresh: FreshPages[] = [];
   bytes = 0;
+  /** Those that were completed, by number. */
+  readonly blocks = new Map<number, Buffer>();
   #extents: BatchExtent[] = [];
   readonly #sources: BatchSources;
   readonly #map: DirtyMap;
@@ -112,6 +116,7 @@ export class ExtentBuilder {
       for (const page of ours) await this.#read(page, page + 1, whole, (page - firstPage) * PAGE_BYTES);
       if (!ours.some((page) => this.#damaged(page))) {
         this.#extents.push({ offset: firstPage * PAGE_BYTES, data: whole });
+        this.blocks.set(firstPage / this.#blockPages, whole);
         this.bytes += whole.length;
         this.#addFresh(ours, firstPage, whole);
         return next;

@@ -7,6 +7,7 @@ import type { DirtyStore } from '../dirty/dirty-store.ts';
 import { PAGE_BYTES, pageAfter, pageOf } from '../page.ts';
 import type { Fetcher } from '../read/fetcher.ts';
 import { Barriers } from './barriers.ts';
+import type { SentBlocks } from './sent-blocks.ts';
 import { buildBatch, type CleanPages, extentEnd, type UploadBatch } from './upload-batch.ts';
 
 /** Log bytes of one batch, where barriers allow. Two are in memory at once. */
@@ -42,6 +43,7 @@ export interface UploaderOptions {
   readonly layout: Layout;
   readonly clean: CleanSink;
   readonly fetcher: Fetcher;
+  readonly sent: SentBlocks;
   readonly triggers: UploadTriggers;
   readonly clock: Clock;
   readonly log: Log;
@@ -179,6 +181,7 @@ export class Uploader {
         const batch: UploadBatch = await (prepared ?? this.#prepare(this.#options.store.log.records.first));
         prepared = null;
         if (this.#stop.signal.aborted) return;
+        this.#options.sent.set(batch.blocks);
         const committing = this.#commit(batch);
         // What comes next is read while this is being sent.
         if (this.#wanted() > batch.end) {
@@ -309,6 +312,7 @@ export class Uploader {
     await Promise.all(batch.fresh.map(({ firstPage, data }) => clean.insert(firstPage, data, 'written')));
     if (this.#stop.signal.aborted) return;
     store.map.forgetBefore(batch.end, batch.pages);
+    this.#options.sent.clear();
     store.log.dropBefore(batch.end);
     this.#barriers.dropUpTo(batch.end);
     this.#batches++;
