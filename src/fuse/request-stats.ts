@@ -1,5 +1,5 @@
-/** What is counted of the requests for a file's bytes, in arrays of fixed size: a request makes no object and looks nothing up. */
-import { LatencyTable } from '../lib/latency-table.ts';
+/** What is counted of the requests for a file's bytes. */
+import { RequestTally, type TallySnapshot } from '../lib/request-tally.ts';
 import { Errno } from './constants.ts';
 
 /** By row. `flush`: fsync, fdatasync, and each closing. `zero`: fallocate. `seek`: SEEK_DATA and SEEK_HOLE. */
@@ -11,66 +11,31 @@ export type FileCommand = (typeof FileCommand)[keyof typeof FileCommand];
 
 const ERRNO_NAMES = Object.keys(Errno) as (keyof typeof Errno)[];
 const RESULT_NAMES = ['ok', ...ERRNO_NAMES] as const;
-const RESULTS = RESULT_NAMES.length;
+const OK = 0;
+const FIRST_ERRNO = 1;
 
-/** Of reads and writes one in so many is timed, as asking for the time is dear; no power of two, which patterns are often made of. */
-export const TIMED_INTERVAL = 7;
-const NOT_TIMED = -1;
-
-/** Of one command; only those that came at all. */
-export interface FileCommandSnapshot {
-  readonly command: (typeof FILE_COMMAND_NAMES)[number];
-  /** How many ended how; those that none ended with are left out. */
-  readonly results: readonly { readonly result: (typeof RESULT_NAMES)[number]; readonly count: number }[];
-  /** What those that succeeded have read, written or zeroed. */
-  readonly bytes: number;
-  /** Of those that were timed, by bucket: see LatencyTable. */
-  readonly latencyCounts: readonly number[];
-  readonly latencySumSeconds: number;
-}
+/** `bytes`: what those that succeeded have read, written or zeroed. */
+export type FileCommandSnapshot = TallySnapshot<(typeof FILE_COMMAND_NAMES)[number], (typeof RESULT_NAMES)[number]>;
 
 export class FileStats {
-  readonly #results = new Float64Array(FILE_COMMAND_NAMES.length * RESULTS);
-  readonly #bytes = new Float64Array(FILE_COMMAND_NAMES.length);
-  readonly #latencies = new LatencyTable(FILE_COMMAND_NAMES.length);
-  /** How many reads and writes come before one that is timed. */
-  readonly #untimed = new Uint8Array(2);
+  readonly #tally = new RequestTally(FILE_COMMAND_NAMES, RESULT_NAMES);
 
   /** When a request begins: to be handed over when it has ended. */
   start(command: FileCommand): number {
-    if (command <= FileCommand.WRITE) {
-      const untimed = this.#untimed[command] ?? 0;
-      this.#untimed[command] = untimed === 0 ? TIMED_INTERVAL - 1 : untimed - 1;
-      if (untimed > 0) return NOT_TIMED;
-    }
-    return performance.now();
+    return this.#tally.start(command);
   }
 
   succeeded(command: FileCommand, bytes: number, startedMs: number): void {
-    this.#bytes[command] = (this.#bytes[command] ?? 0) + bytes;
-    this.#ended(command, 0, startedMs);
+    this.#tally.addBytes(command, bytes);
+    this.#tally.ended(command, OK, startedMs);
   }
 
   failed(command: FileCommand, errno: Errno, startedMs: number): void {
-    this.#ended(command, 1 + ERRNO_NAMES.findIndex((name) => Errno[name] === errno), startedMs);
+    const index = ERRNO_NAMES.findIndex((name) => Errno[name] === errno);
+    this.#tally.ended(command, FIRST_ERRNO + index, startedMs);
   }
 
   snapshot(): FileCommandSnapshot[] {
-    return FILE_COMMAND_NAMES.flatMap((command, row) => {
-      const results = RESULT_NAMES.map((result, index) => ({
-        result,
-        count: this.#results[row * RESULTS + index] ?? 0,
-      })).filter(({ count }) => count > 0);
-      if (results.length === 0) return [];
-      const bytes = this.#bytes[row] ?? 0;
-      const latencyCounts = this.#latencies.counts(row);
-      return [{ command, results, bytes, latencyCounts, latencySumSeconds: this.#latencies.sumSeconds(row) }];
-    });
-  }
-
-  #ended(command: FileCommand, result: number, startedMs: number): void {
-    const at = command * RESULTS + result;
-    this.#results[at] = (this.#results[at] ?? 0) + 1;
-    if (startedMs !== NOT_TIMED) this.#latencies.record(command, performance.now() - startedMs);
+    return this.#tally.snapshot();
   }
 }

@@ -1,8 +1,8 @@
 /** What is counted of FUSE requests, as a kernel makes them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { TIMED_INTERVAL } from '../../../src/fuse/request-stats.ts';
 import { StorageError } from '../../../src/lib/errors.ts';
+import { TIMED_INTERVAL } from '../../../src/lib/request-tally.ts';
 import { HeldMemoryDevice, MemoryDevice } from '../../conformance/nbd/memory-device.ts';
 import { settle } from '../../support/virtual-clock.ts';
 import { FakeKernel, pack, transfer, u32, u64 } from './fake-kernel.ts';

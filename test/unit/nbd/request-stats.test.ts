@@ -1,8 +1,9 @@
 /** What is counted of requests: by command and result, whatever number a client makes up for a command. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { TIMED_INTERVAL } from '../../../src/lib/request-tally.ts';
 import { Command, NbdErrno } from '../../../src/nbd/constants.ts';
-import { RequestStats, RequestStatsTable, TIMED_INTERVAL } from '../../../src/nbd/request-stats.ts';
+import { RequestStats, RequestStatsTable } from '../../../src/nbd/request-stats.ts';
 
 const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
 
