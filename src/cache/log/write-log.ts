@@ -195,18 +195,19 @@ export class WriteLog {
   /** Whether a write of `length` bytes, at most `dataBytesMax`, or a zeroing (0), may be appended now. */
   hasRoom(offset: number, length: number): boolean {
     const bytes = length === 0 ? RECORD_HEADER_BYTES : dataRecordBytes(offset, length);
-    return this.#fitsInFiles(bytes) && !this.#isFilling(bytes) && this.#appender.accepts(bytes);
+    const end = this.#endWith(bytes);
+    return end <= this.#lapEnd && end <= (this.#filler?.limit ?? Infinity) && this.#appender.accepts(bytes);
   }
 
   /** Whether a write has to wait until records are dropped, and not only until what there is is durable. */
   get isFull(): boolean {
-    return !this.#fitsInFiles(this.#recordBytesMax);
+    return this.#endWith(this.#recordBytesMax) > this.#lapEnd;
   }
 
   /** Resolves when there may be room where there is none though the log is not full. Rejects where the disk fails. */
   async unblocked(): Promise<void> {
     // Either a new file is being filled, or too much is not durable yet.
-    if (this.#filler !== null && this.#isFilling(this.#recordBytesMax)) await this.#filler.givenWay;
+    if (this.#filler !== null && this.#endWith(this.#recordBytesMax) > this.#filler.limit) await this.#filler.givenWay;
     else await this.#appender.sync();
   }
 
@@ -214,15 +215,14 @@ export class WriteLog {
     return dataRecordBytes(0, this.dataBytesMax + 2 * PAGE_BYTES);
   }
 
-  #isFilling(bytes: number): boolean {
-    return (
-      this.#filler !== null && alignUp(this.#appender.placeFor(bytes) + bytes, GROUP_ALIGN_BYTES) > this.#filler.limit
-    );
+  /** Where the log ends, with its group, once a record of `bytes` has been appended. */
+  #endWith(bytes: number): number {
+    return alignUp(this.#appender.placeFor(bytes) + bytes, GROUP_ALIGN_BYTES);
   }
 
-  #fitsInFiles(bytes: number): boolean {
-    const end = alignUp(this.#appender.placeFor(bytes) + bytes, GROUP_ALIGN_BYTES);
-    return end <= this.#files.fileStart(this.#head.position) + this.#files.sizeBytes;
+  /** Where the file comes round again that the head is in, and is still needed. */
+  get #lapEnd(): number {
+    return this.#files.fileStart(this.#head.position) + this.#files.sizeBytes;
   }
 
   /**
