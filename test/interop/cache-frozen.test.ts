@@ -10,8 +10,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from '../../src/nbd/constants.ts';
 import { RawClient } from '../conformance/nbd/raw-client.ts';
 import type { Appliance } from '../support/appliance.ts';
-import { refuse } from '../support/s3-server/faults.ts';
-import { BLOCK_KEY } from './support/buckets.ts';
 import { CommandLine } from './support/command-line.ts';
 import { DiskRig, type DiskVariant } from './support/disk-rig.ts';
 import { readExport } from './support/unsaved-export.ts';
@@ -71,8 +69,7 @@ describe('an appliance with a cache that stands still', () => {
       const commandLine = new CommandLine(rig.dir, rig.config);
       assert.equal((await commandLine.run(['warm', 'disk'])).code, 0);
       // From here on nothing of it reaches the bucket.
-      const outage = server.faults.add(refuse(), { method: 'PUT', key: BLOCK_KEY });
-      const deletes = server.faults.add(refuse(), { op: 'DeleteObjects' });
+      const release = rig.holdBlocksBack();
       await rig.startLoad(first);
       await delay(rig.random.int(200, 600));
       await rig.stopLoad();
@@ -81,8 +78,7 @@ describe('an appliance with a cache that stands still', () => {
       assert.ok(((await rig.status(first)).cache?.dirtyBytes ?? 0) > 0);
       first.process.signal('SIGSTOP');
       await delay(LEASE_MS / 4);
-      outage.remove();
-      deletes.remove();
+      release();
 
       const second = await rig.startOther();
       const theirs = await readDisk(rig, second);

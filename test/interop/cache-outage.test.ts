@@ -9,7 +9,6 @@ import type { CacheStatus } from '../../src/cli/actions.ts';
 import type { Appliance } from '../support/appliance.ts';
 import { type Fault, hang, refuse, status } from '../support/s3-server/faults.ts';
 import type { S3Server } from '../support/s3-server/s3-server.ts';
-import { BLOCK_KEY } from './support/buckets.ts';
 import { CommandLine } from './support/command-line.ts';
 import { DiskRig, type DiskVariant, type Section } from './support/disk-rig.ts';
 
@@ -162,12 +161,11 @@ describe('the bucket away, with a cache', () => {
     timeout: TIMEOUT_MS,
     skip,
   }, async (t) => {
-    const { rig, server } = await rigOf(t, 13);
+    const { rig } = await rigOf(t, 13);
     const first = await rig.start();
     await rig.startLoad(first);
     await delay(300);
-    const data = server.faults.add(refuse(), { method: 'PUT', key: BLOCK_KEY });
-    const deletes = server.faults.add(refuse(), { op: 'DeleteObjects' });
+    const release = rig.holdBlocksBack();
     await delay(500);
     await rig.kill(first);
     rig.settings = { ...SETTINGS, shutdown: { drain: '1s' } };
@@ -181,8 +179,7 @@ describe('the bucket away, with a cache', () => {
     rig.settings = SETTINGS;
     const third = await rig.start();
     await rig.verify(third);
-    data.remove();
-    deletes.remove();
+    release();
     await assertDrains(rig, third);
   });
 });

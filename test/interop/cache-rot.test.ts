@@ -6,12 +6,9 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Command, CommandFlag, NbdErrno } from '../../src/nbd/constants.ts';
 import { RawClient } from '../conformance/nbd/raw-client.ts';
 import type { Appliance } from '../support/appliance.ts';
-import { refuse } from '../support/s3-server/faults.ts';
-import { BLOCK_KEY } from './support/buckets.ts';
 import { CommandLine } from './support/command-line.ts';
 import { DiskRig, type DiskVariant, type Section } from './support/disk-rig.ts';
 import { filesBelow, flip, flipPages, rotSomewhere } from './support/rot.ts';
@@ -36,33 +33,14 @@ async function rigOf(t: TestContext, seed: number): Promise<DiskRig> {
   return DiskRig.make(t, VARIANT, SEED * 100 + seed, SETTINGS);
 }
 
-async function loadFor(rig: DiskRig, appliance: Appliance, ms: number): Promise<void> {
-  await rig.startLoad(appliance);
-  await delay(ms);
-  assert.deepEqual(rig.errors, []);
-  await rig.stopLoad();
-}
-
-/** Blocks go nowhere until the returned function is called. */
-function holdBack({ server }: DiskRig): () => void {
-  assert.ok(server !== null);
-  const rules = [
-    server.faults.add(refuse(), { method: 'PUT', key: BLOCK_KEY }),
-    server.faults.add(refuse(), { op: 'DeleteObjects' }),
-  ];
-  return () => {
-    for (const rule of rules) rule.remove();
-  };
-}
-
 /** Both clean and dirty pages; stopped in good order, with the dirty ones safe in the log. Returns how to let them go. */
 async function leaveDirty(rig: DiskRig): Promise<{ configFile: string; release: () => void }> {
   const appliance = await rig.start();
-  await loadFor(rig, appliance, 500);
+  await rig.loadFor(appliance, 500);
   await appliance.flush('disk');
   await rig.verify(appliance);
-  const release = holdBack(rig);
-  await loadFor(rig, appliance, 300);
+  const release = rig.holdBlocksBack();
+  await rig.loadFor(appliance, 300);
   await rig.verify(appliance);
   const { code, stderr } = await appliance.stop();
   assert.equal(code, EXIT_DIRTY, stderr.slice(-2000));
@@ -114,7 +92,7 @@ describe('bytes of the cache rot', () => {
   it('in the read cache: fetched again, and told', { timeout: TIMEOUT_MS }, async (t) => {
     const rig = await rigOf(t, 1);
     const first = await rig.start();
-    await loadFor(rig, first, 800);
+    await rig.loadFor(first, 800);
     await first.flush('disk');
     await rig.verify(first);
     await rig.kill(first);
@@ -125,7 +103,7 @@ describe('bytes of the cache rot', () => {
     assert.ok(next.logs.some(({ message }) => /cached pages could not be read back/.test(String(message))));
     // And while it is in use.
     flipPages(join(rig.cacheDir, 'lines'), 5, rig.random);
-    await loadFor(rig, next, 500);
+    await rig.loadFor(next, 500);
     t.diagnostic(`${damaged} cached pages damaged`);
     await finish(rig, next);
   });
@@ -135,7 +113,7 @@ describe('bytes of the cache rot', () => {
       timeout: TIMEOUT_MS,
     }, async (t) => {
       const rig = await rigOf(t, 2);
-      const release = holdBack(rig);
+      const release = rig.holdBlocksBack();
       const first = await rig.start();
       const written = Array.from({ length: 40 }, (_, index) => 7 + index * 11);
       const payloads = await writePages(rig, first, written);

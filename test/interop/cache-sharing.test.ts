@@ -6,14 +6,11 @@ import assert from 'node:assert/strict';
 import { cp, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type Appliance, startAppliance } from '../support/appliance.ts';
+import { startAppliance } from '../support/appliance.ts';
 import { type CommandResult, runCommand } from '../support/run-command.ts';
-import { refuse } from '../support/s3-server/faults.ts';
 import { tempDir } from '../support/temp.ts';
 import { findProgram, requireFacilities } from '../support/tools.ts';
-import { BLOCK_KEY } from './support/buckets.ts';
 import { CommandLine } from './support/command-line.ts';
 import { DiskRig, type DiskVariant, type Section } from './support/disk-rig.ts';
 
@@ -37,31 +34,17 @@ async function rigOf(t: TestContext, seed: number): Promise<DiskRig> {
   return DiskRig.make(t, VARIANT, SEED * 100 + seed, SETTINGS);
 }
 
-async function loadFor(rig: DiskRig, appliance: Appliance, ms: number): Promise<void> {
-  await rig.startLoad(appliance);
-  await delay(ms);
-  assert.deepEqual(rig.errors, []);
-  await rig.stopLoad();
-}
-
 /** Leaves a cache with writes that are in no bucket. Returns how to let uploads through again. */
 async function leaveDirty(rig: DiskRig, how: 'stopped' | 'killed' = 'stopped'): Promise<() => void> {
-  const { server } = rig;
-  assert.ok(server !== null);
   const appliance = await rig.start();
-  await loadFor(rig, appliance, 300);
+  await rig.loadFor(appliance, 300);
   await appliance.flush('disk');
-  const rules = [
-    server.faults.add(refuse(), { method: 'PUT', key: BLOCK_KEY }),
-    server.faults.add(refuse(), { op: 'DeleteObjects' }),
-  ];
-  await loadFor(rig, appliance, 300);
+  const release = rig.holdBlocksBack();
+  await rig.loadFor(appliance, 300);
   await rig.verify(appliance);
   if (how === 'killed') await rig.kill(appliance);
   else assert.equal((await appliance.stop()).code, EXIT_DIRTY);
-  return () => {
-    for (const rule of rules) rule.remove();
-  };
+  return release;
 }
 
 function serve(rig: DiskRig, args: readonly string[] = []): Promise<CommandResult> {
@@ -125,7 +108,7 @@ describe('one directory, several appliances', () => {
   it('a copy of the directory is not taken for the same appliance', { timeout: TIMEOUT_MS }, async (t) => {
     const rig = await rigOf(t, 3);
     const appliance = await rig.start();
-    await loadFor(rig, appliance, 300);
+    await rig.loadFor(appliance, 300);
     const copy = await tempDir(t, 'copy');
     await cp(join(rig.dir, 'cache'), join(copy, 'cache'), {
       recursive: true,
@@ -159,14 +142,14 @@ describe('a cache of something else', () => {
   it('of another volume, with everything uploaded: made anew', { timeout: TIMEOUT_MS }, async (t) => {
     const rig = await rigOf(t, 6);
     const first = await rig.start();
-    await loadFor(rig, first, 300);
+    await rig.loadFor(first, 300);
     await first.flush('disk');
     assert.equal((await first.stop()).code, 0);
     const elsewhere = await DiskRig.make(t, VARIANT, SEED * 100 + 7, SETTINGS);
     const config = { ...rig.config, store: elsewhere.store };
     const other = await startAppliance({ lifetime: t, config, dir: rig.dir });
     await elsewhere.verify(other);
-    await loadFor(elsewhere, other, 300);
+    await elsewhere.loadFor(other, 300);
     await elsewhere.verify(other);
     await other.flush('disk');
     assert.equal((await other.stop()).code, 0);
@@ -213,7 +196,7 @@ describe('another configuration, and writes that were not uploaded', { skip: LON
       await assertGoesOn(rig, release);
       // The new sizes hold once there is nothing left in the old ones.
       const appliance = await rig.start();
-      await loadFor(rig, appliance, 300);
+      await rig.loadFor(appliance, 300);
       await rig.verify(appliance);
       await appliance.flush('disk');
       assert.equal((await appliance.stop()).code, 0);

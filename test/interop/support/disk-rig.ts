@@ -1,4 +1,5 @@
 /** A disk served by a process of its own, its bucket, clients that work on it, and what is known of each of its sectors. */
+import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -19,7 +20,7 @@ import {
 } from '../../support/s3-server/faults.ts';
 import type { S3Server } from '../../support/s3-server/s3-server.ts';
 import { tempDir } from '../../support/temp.ts';
-import { fileBucket, s3Bucket } from './buckets.ts';
+import { BLOCK_KEY, fileBucket, s3Bucket } from './buckets.ts';
 import { DiskLoad, type VerifyOptions, verifyDisk } from './disk-load.ts';
 import { DiskModel } from './disk-model.ts';
 import { SECTOR_BYTES } from './sectors.ts';
@@ -167,6 +168,27 @@ export class DiskRig {
   async stopLoad(): Promise<number> {
     await Promise.all(this.#loads.map((load) => load.stop()));
     return this.loadsEnded();
+  }
+
+  /** Clients work for so long, and nothing of it fails. */
+  async loadFor(appliance: Appliance, ms: number): Promise<void> {
+    await this.startLoad(appliance);
+    await delay(ms);
+    assert.deepEqual(this.errors, []);
+    await this.stopLoad();
+  }
+
+  /** Blocks can be read, and no longer be stored or deleted, until the returned function is called. */
+  holdBlocksBack(): () => void {
+    const { server } = this;
+    assert.ok(server !== null);
+    const rules = [
+      server.faults.add(refuse(), { method: 'PUT', key: BLOCK_KEY }),
+      server.faults.add(refuse(), { op: 'DeleteObjects' }),
+    ];
+    return () => {
+      for (const rule of rules) rule.remove();
+    };
   }
 
   verify({ socket }: Appliance, options?: VerifyOptions): Promise<void> {
