@@ -38,6 +38,7 @@ describe('schedule', () => {
     assert.deepEqual(schedule, {
       timezone: 'Europe/Paris',
       flush: { ...plain, cron: '0 */5 * * * *' },
+      scan: null,
       report: { cron: '0 0 3 * * 0', timezone: 'UTC', overlap: 'queue', jitterMs: 1_800_000 },
       cacheTrim: { ...plain, cron: '0 0 8 * * *' },
     });
