@@ -29,6 +29,8 @@ const CONCURRENCY = 2;
 /** A test that takes longer has failed, unless it says otherwise; a file that takes longer is ended. */
 const TEST_TIMEOUT_MS = 5 * 60_000;
 const FILE_TIMEOUT_MS = 10 * 60_000;
+/** Of so many files the run tells how long they took. */
+const SLOWEST_FILES = 15;
 /** How long the files may take to put back what they must when the run is broken off. */
 const CLEANUP_MS = 60_000;
 const NODE_MAJOR_MIN = 24;
@@ -82,6 +84,7 @@ async function runFiles(
   signal: AbortSignal,
 ): Promise<boolean> {
   let passed = true;
+  const fileSeconds = new Map<string, number>();
   const preload = new URL(`support/test-file.ts?ms=${FILE_TIMEOUT_MS}&pids=${pidsFile}`, import.meta.url);
   const stream = run({
     files: files.map((file) => join(ROOT, file)),
@@ -97,8 +100,14 @@ async function runFiles(
     if (skip === undefined || skip === false) return;
     skipped.push({ file: file.replace(ROOT, ''), name, reason: typeof skip === 'string' ? skip : 'no reason given' });
   });
+  stream.on('test:summary', ({ file, duration_ms }) => {
+    if (file !== undefined) fileSeconds.set(file.replace(ROOT, ''), duration_ms / 1000);
+  });
   // Not piped: the run must come to its end also where nobody reads the output any more.
   for await (const chunk of stream.compose(new spec())) process.stdout.write(chunk);
+  const slowest = [...fileSeconds].sort(([, a], [, b]) => b - a).slice(0, SLOWEST_FILES);
+  say('\nthe slowest files, in seconds:');
+  for (const [file, seconds] of slowest) say(`${seconds.toFixed(1).padStart(8)}  ${file}`);
   return passed;
 }
 
