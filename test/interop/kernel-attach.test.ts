@@ -59,8 +59,9 @@ for fs in ${FILESYSTEMS.join(' ')}; do
       step btrfs filesystem resize max /mnt ;;
   esac
   step cmp /tmp/random /mnt/before
-  # More than there was room for before.
-  step dd if=/dev/zero of=/mnt/large bs=1M count=360 conv=fsync
+  # More than there was room for before, and written to near its end.
+  step fallocate -l 360M /mnt/large
+  step dd if=/tmp/random of=/mnt/large bs=64k seek=5400 conv=fsync,notrunc
   step umount /mnt
   step nbd-client -d /dev/nbd0
   echo "done: $fs"
