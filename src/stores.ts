@@ -23,8 +23,8 @@ import type { CacheEnvironment, VolumeEnvironment } from './volume/open-volume.t
 import { volumeKeys } from './volume/volume-keys.ts';
 import type { VolumeOptions } from './volume/volume-options.ts';
 
-/** Blocks of one volume in memory at once take no more than this, but there are always a few. */
-const BLOCK_MEMORY_MAX_BYTES = 256 * 1024 * 1024;
+/** Blocks of one volume being read, and those being written, take no more than this at once, but there are always a few. */
+const BLOCK_MEMORY_MAX_BYTES = 128 * 1024 * 1024;
 const BLOCKS_IN_FLIGHT_MIN = 4;
 /** However many volumes share the cache. */
 const CACHE_BYTES_MIN = 1024 * 1024;

@@ -35,6 +35,12 @@ export interface Layout {
   read(offset: number, length: number): Promise<Buffer>;
 
   /**
+   * Like `read`, but does not wait for commits made before it that have not ended: what they change is returned as it was before them
+   * or as it is after them. For whoever has those bytes himself, and must not wait while a store takes reads but no writes.
+   */
+  peek(offset: number, length: number): Promise<Buffer>;
+
+  /**
    * Stores the batch: when it resolves, the bytes are in the bucket. When it rejects, each block of it holds its old
    * bytes or its new ones.
    */

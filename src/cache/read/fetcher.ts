@@ -138,9 +138,12 @@ export class Fetcher {
     return fetch;
   }
 
-  /** Asked after the reading: bytes that another writer may have changed are neither answered nor kept. */
+  /**
+   * Not behind the upload that is under way: whatever it changes is dirty here, and is not taken from these bytes. Whether the
+   * volume is ours is asked after the reading: bytes that another writer may have changed are neither answered nor kept.
+   */
   async #read(offset: number, length: number): Promise<Buffer> {
-    const bytes = await this.#layout.read(offset, length);
+    const bytes = await this.#layout.peek(offset, length);
     await this.#ours();
     return bytes;
   }

@@ -11,10 +11,12 @@ export interface Patch {
   readonly data: Buffer | null;
 }
 
-/** Does the work on one block; never called again for a block before it has settled. */
+/** Does the work on one block; but for peeks, never called again for a block before it has settled. */
 export interface BlockWorker {
   /** Bytes [start, end) of the block. */
   readBlock(block: number, start: number, end: number): Promise<Buffer>;
+  /** The same beside a write of the block; null where only a read in its turn can tell. */
+  peekBlock(block: number, start: number, end: number): Promise<Buffer | null>;
   /** Applies the patches in order; when it settles the block is stored. */
   writeBlock(block: number, patches: readonly Patch[]): Promise<void>;
 }
@@ -69,6 +71,8 @@ export class BlockQueues {
   readonly #worker: BlockWorker;
   readonly #joinRunning: boolean;
   readonly #queues = new Map<number, Queue>();
+  /** Peeks under way beside writes, by block. They never reject. */
+  readonly #peeks = new Map<number, Set<Promise<unknown>>>();
   readonly #idleWaiters: (() => void)[] = [];
 
   /** `joinRunning`: a read may take the answer of one under way; not where others write the blocks, who may be done by now. */
@@ -82,6 +86,11 @@ export class BlockQueues {
     return this.#queues.has(block);
   }
 
+  /** Whether a write of the block is queued or under way. */
+  isWritten(block: number): boolean {
+    return this.#queues.get(block)?.jobs.some(({ kind }) => kind === 'write') ?? false;
+  }
+
   /** The busy blocks of [first, end), in no order. */
   busyBlocks(first: number, end: number): number[] {
     const blocks: number[] = [];
@@ -92,8 +101,8 @@ export class BlockQueues {
   /** The blocks of [first, end) that a write is queued or under way for, in no order. */
   writtenBlocks(first: number, end: number): number[] {
     const blocks: number[] = [];
-    for (const { block, jobs } of this.#queues.values()) {
-      if (block >= first && block < end && jobs.some(({ kind }) => kind === 'write')) blocks.push(block);
+    for (const block of this.#queues.keys()) {
+      if (block >= first && block < end && this.isWritten(block)) blocks.push(block);
     }
     return blocks;
   }
@@ -112,6 +121,27 @@ export class BlockQueues {
         this.#add(block, { kind: 'read', start, end, waiters: [waiter], started: false });
       }
     });
+  }
+
+  /**
+   * Waits for no write: of what those made before it change it has the bytes before them or after them. Writes made later wait for it,
+   * as for a read.
+   */
+  async peek(block: number, start: number, end: number): Promise<Buffer> {
+    // Where nothing is being written, in turn: others can join it.
+    if (!this.isWritten(block)) return this.read(block, start, end);
+    const peeks = this.#peeks.get(block) ?? new Set();
+    this.#peeks.set(block, peeks);
+    const peeking = this.#worker.peekBlock(block, start, end);
+    const ended = peeking.catch(() => {});
+    peeks.add(ended);
+    try {
+      return (await peeking) ?? (await this.read(block, start, end));
+    } finally {
+      peeks.delete(ended);
+      if (peeks.size === 0) this.#peeks.delete(block);
+      this.#noteIdle();
+    }
   }
 
   write(block: number, patch: Patch): Promise<void> {
@@ -140,8 +170,16 @@ export class BlockQueues {
 
   /** Resolves once nothing is queued or under way. */
   idle(): Promise<void> {
-    if (this.#queues.size === 0) return Promise.resolve();
+    if (this.#isIdle) return Promise.resolve();
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  get #isIdle(): boolean {
+    return this.#queues.size === 0 && this.#peeks.size === 0;
+  }
+
+  #noteIdle(): void {
+    if (this.#isIdle) for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
   #write(block: number, patches: Patch[]): Promise<void> {
@@ -172,14 +210,17 @@ export class BlockQueues {
     // Requests made in the same turn join the first job before it starts.
     await Promise.resolve();
     for (let job = queue.jobs[0]; job !== undefined; job = queue.jobs[0]) {
+      // From here on nothing is added to it: what is made after a peek is not done beside it.
       job.started = true;
+      const peeks = job.kind === 'write' ? this.#peeks.get(queue.block) : undefined;
+      if (peeks !== undefined) await Promise.all(peeks);
       const settle = await this.#perform(queue.block, job);
       // In one turn: taken off the queue, so that nobody can join it any more, then everybody who did is answered.
       queue.jobs.shift();
       if (queue.jobs.length === 0) this.#queues.delete(queue.block);
       settle();
     }
-    if (this.#queues.size === 0) for (const resolve of this.#idleWaiters.splice(0)) resolve();
+    this.#noteIdle();
   }
 
   /** Does the job and returns how to answer all who wait for it by then. */

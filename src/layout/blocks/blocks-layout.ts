@@ -42,11 +42,13 @@ export interface BlocksLayoutOptions {
   readonly blockSizeBytes: number;
   /** Nobody else writes while we hold the volume: what has been seen of a block stays true. */
   readonly exclusive: boolean;
-  /** Blocks held in memory at once: being fetched, merged, encoded or sent. */
+  /** Blocks held in memory at once: so many to be read, and so many to be written. */
   readonly inFlightBlocksMax: number;
   readonly clock: Clock;
   readonly log: Log;
 }
+
+type NoteObject = (object: ObjectData | null) => void;
 
 export class BlocksLayout implements Layout, BlockWorker {
   readonly blockSizeBytes: number;
@@ -58,7 +60,9 @@ export class BlocksLayout implements Layout, BlockWorker {
   readonly #queues: BlockQueues;
   readonly #gates = new RangeGates();
   readonly #deletes: DeleteBatcher;
-  readonly #places: Semaphore;
+  /** Apart, so that writes that the store does not take hold up no reads. */
+  readonly #readPlaces: Semaphore;
+  readonly #writePlaces: Semaphore;
   readonly #stop = new AbortController();
   /** Null where others write too: then nothing is remembered. */
   readonly #states: BlockStates | null;
@@ -81,7 +85,8 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#clock = options.clock;
     this.#queues = new BlockQueues(this, options.exclusive);
     this.#deletes = new DeleteBatcher(options.store);
-    this.#places = new Semaphore(options.inFlightBlocksMax);
+    this.#readPlaces = new Semaphore(options.inFlightBlocksMax);
+    this.#writePlaces = new Semaphore(options.inFlightBlocksMax);
     this.#blockCount = options.sizeBytes / options.blockSizeBytes;
     this.#recordedSizeBytes = options.sizeBytes;
     this.#states = options.exclusive ? new BlockStates(this.#blockCount) : null;
@@ -94,7 +99,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.inspector = new BlockInspector({
       ...options,
       queues: this.#queues,
-      places: this.#places,
+      places: this.#readPlaces,
       states,
       etags,
       blockCount: () => this.#blockCount,
@@ -124,17 +129,13 @@ export class BlocksLayout implements Layout, BlockWorker {
   read(offset: number, length: number): Promise<Buffer> {
     const first = Math.floor(offset / this.blockSizeBytes);
     const end = Math.ceil((offset + length) / this.blockSizeBytes);
-    return this.#gates.run(first, end, false, async () => {
-      const pieces: Promise<Buffer>[] = [];
-      for (let block = first; block < end; block++) {
-        const base = block * this.blockSizeBytes;
-        const from = Math.max(offset - base, 0);
-        pieces.push(this.#queues.read(block, from, Math.min(offset + length - base, this.blockSizeBytes)));
-      }
-      const [only] = pieces;
-      if (only !== undefined && pieces.length === 1) return only;
-      return Buffer.concat(await Promise.all(pieces), length);
-    });
+    return this.#gates.run(first, end, false, () =>
+      this.#readEach(offset, length, (block, from, to) => this.#queues.read(block, from, to)),
+    );
+  }
+
+  peek(offset: number, length: number): Promise<Buffer> {
+    return this.#readEach(offset, length, (block, from, to) => this.#queues.peek(block, from, to));
   }
 
   async commit(batch: Batch): Promise<void> {
@@ -244,15 +245,18 @@ export class BlocksLayout implements Layout, BlockWorker {
   /** BlockWorker: bytes [start, end) of a block. */
   async readBlock(block: number, start: number, end: number): Promise<Buffer> {
     if (this.#stateOf(block) === ABSENT) return Buffer.alloc(end - start);
-    return this.#places.run(async () => {
-      const whole = start === 0 && end === this.blockSizeBytes;
-      if (!whole && this.#codec.writesPlain) {
-        const part = await this.#fetchPart(block, start, end);
-        if (part !== undefined) return part ?? Buffer.alloc(end - start);
-      }
-      const bytes = await this.#fetch(block);
-      return bytes === null ? Buffer.alloc(end - start) : copyPart(bytes, start, end);
-    });
+    const note = (object: ObjectData | null): void => this.#noteLooked(block, object);
+    return (await this.#readPlaces.run(() => this.#load(block, start, end, note))) ?? Buffer.alloc(end - start);
+  }
+
+  /** BlockWorker: the same beside a write: what is seen of the object then says nothing about what is there afterwards. */
+  async peekBlock(block: number, start: number, end: number): Promise<Buffer | null> {
+    const before = this.#stateOf(block);
+    if (before === ABSENT) return Buffer.alloc(end - start);
+    const bytes = await this.#readPlaces.run(() => this.#load(block, start, end, () => {}));
+    if (bytes !== null) return bytes;
+    // Deleted by the write, or by somebody else: that can be told once the write has ended.
+    return before === PRESENT ? null : Buffer.alloc(end - start);
   }
 
   /** BlockWorker: applies the patches and stores what comes of it; stores the block again where there are none. */
@@ -261,8 +265,9 @@ export class BlocksLayout implements Layout, BlockWorker {
     const covered = coverBlock(patches, this.blockSizeBytes);
     if (zeroes && this.#stateOf(block) === ABSENT) return;
     if (zeroes && covered) return this.#remove(block);
-    const empty = await this.#places.run(async () => {
-      const base = covered || this.#stateOf(block) === ABSENT ? null : await this.#fetch(block);
+    const empty = await this.#writePlaces.run(async () => {
+      const note = (object: ObjectData | null): void => this.#noteLooked(block, object);
+      const base = covered || this.#stateOf(block) === ABSENT ? null : await this.#fetch(block, note);
       if (base === null && (zeroes || patches.length === 0)) return false;
       // Block 0 carries the volume's size, which may have changed although its bytes have not.
       if (base !== null && block !== 0 && changeNothing(base, patches)) return false;
@@ -345,15 +350,43 @@ export class BlocksLayout implements Layout, BlockWorker {
     return deleted;
   }
 
+  /** The bytes of a range, from those of its blocks: `readBlock` has bytes [start, end) of one. */
+  async #readEach(
+    offset: number,
+    length: number,
+    readBlock: (block: number, start: number, end: number) => Promise<Buffer>,
+  ): Promise<Buffer> {
+    const end = Math.ceil((offset + length) / this.blockSizeBytes);
+    const pieces: Promise<Buffer>[] = [];
+    for (let block = Math.floor(offset / this.blockSizeBytes); block < end; block++) {
+      const base = block * this.blockSizeBytes;
+      pieces.push(readBlock(block, Math.max(offset - base, 0), Math.min(offset + length - base, this.blockSizeBytes)));
+    }
+    const [only] = pieces;
+    if (only !== undefined && pieces.length === 1) return only;
+    return Buffer.concat(await Promise.all(pieces), length);
+  }
+
+  /** Bytes [start, end) of a block, or null where it has no object. `note` is told of what is found. */
+  async #load(block: number, start: number, end: number, note: NoteObject): Promise<Buffer | null> {
+    const whole = start === 0 && end === this.blockSizeBytes;
+    if (!whole && this.#codec.writesPlain) {
+      const part = await this.#fetchPart(block, start, end, note);
+      if (part !== undefined) return part;
+    }
+    const bytes = await this.#fetch(block, note);
+    return bytes === null ? null : copyPart(bytes, start, end);
+  }
+
   /** The block's bytes, or null where it has no object. */
-  async #fetch(block: number): Promise<Buffer | null> {
+  async #fetch(block: number, note: NoteObject): Promise<Buffer | null> {
     const object = await this.#store.get(this.#keys.keyOf(block));
-    this.#noteLooked(block, object);
+    note(object);
     return object === null ? null : this.#codec.decode(block, object);
   }
 
   /** A part of a block that is stored plain; null where it has no object, undefined where the whole is needed to tell. */
-  async #fetchPart(block: number, start: number, end: number): Promise<Buffer | null | undefined> {
+  async #fetchPart(block: number, start: number, end: number, note: NoteObject): Promise<Buffer | null | undefined> {
     const key = this.#keys.keyOf(block);
     let object: ObjectData | null;
     try {
@@ -363,7 +396,7 @@ export class BlocksLayout implements Layout, BlockWorker {
       if (error instanceof StorageError && error.code === 'INVALID') return undefined;
       throw error;
     }
-    this.#noteLooked(block, object);
+    note(object);
     if (object === null) return null;
     const plain = (object.contentEncoding ?? '') === '' && object.sizeBytes === this.blockSizeBytes;
     return plain ? object.body : undefined;

@@ -12,7 +12,7 @@ export interface ClaimedHole {
 
 /** One request and what came of it, in the order the requests were made. */
 export interface Outcome {
-  readonly kind: 'read' | 'write' | 'zero' | 'extents' | 'other';
+  readonly kind: 'read' | 'peek' | 'write' | 'zero' | 'extents' | 'other';
   readonly offset: number;
   readonly length: number;
   /** What a write wrote, or what a read returned. */
@@ -27,12 +27,32 @@ interface OpenClaim extends ClaimedHole {
   readonly from: Outcome;
 }
 
+/** What a block may have held once a write had changed it. */
+interface Change {
+  readonly index: number;
+  readonly by: Outcome;
+  readonly images: ReadonlySet<string>;
+}
+
+/** A piece of a block that was peeked at by the `index`th request. */
+interface Peeked {
+  readonly index: number;
+  readonly answeredAt: number;
+  readonly block: number;
+  readonly start: number;
+  readonly end: number;
+  readonly piece: string;
+}
+
 export class BlockModel {
   readonly blockSizeBytes: number;
   /** Block images as latin1 text. A block that is not here is zeros. */
   readonly #images = new Map<number, Set<string>>();
   readonly #zeros: string;
   #claims: OpenClaim[] = [];
+  /** Of each block, in the order made. */
+  readonly #changes = new Map<number, Change[]>();
+  readonly #peeked: Peeked[] = [];
 
   constructor(blockSizeBytes: number) {
     this.blockSizeBytes = blockSizeBytes;
@@ -58,8 +78,9 @@ export class BlockModel {
         const start = at - block * this.blockSizeBytes;
         const end = Math.min(this.blockSizeBytes, start + offset + length - at);
         const piece = bytes?.toString('latin1', at - offset, at - offset + end - start) ?? '\0'.repeat(end - start);
-        if (kind !== 'read') this.#write(block, start, end, piece, ok);
-        else if (ok) this.#read(block, start, end, piece, index);
+        if (kind === 'write' || kind === 'zero') this.#write(block, start, end, piece, index, outcome);
+        else if (ok && kind === 'read') this.#read(block, start, end, piece, index);
+        else if (ok) this.#peeked.push({ index, answeredAt: outcome.answeredAt, block, start, end, piece });
         at += end - start;
       }
     }
@@ -73,12 +94,31 @@ export class BlockModel {
     throw new Error(`block ${block} holds what was never its content: ${this.#describe(block, text)}`);
   }
 
-  #write(block: number, start: number, end: number, piece: string, ok: boolean): void {
+  /** To be called at the end. A peek saw what the block held at some moment while it was under way; throws where it did not. */
+  confirmPeeks(): void {
+    for (const { index, answeredAt, block, start, end, piece } of this.#peeked) {
+      const changes = this.#changes.get(block) ?? [];
+      // Those that had been made before, but not been answered, may or may not have been done.
+      const open = changes.findIndex((change) => change.index > index || change.by.answeredAt > index);
+      const possible = (open < 0 ? changes.slice(-1) : changes.slice(Math.max(0, open - 1))).filter(
+        (change) => change.index < answeredAt,
+      );
+      const images = possible.flatMap((change) => [...change.images]);
+      if (open === 0 || changes.length === 0) images.push(this.#zeros);
+      if (images.some((image) => image.slice(start, end) === piece)) continue;
+      throw new Error(`request ${index} peeked at what block ${block} did not hold then`);
+    }
+  }
+
+  #write(block: number, start: number, end: number, piece: string, index: number, by: Outcome): void {
     const images = this.imagesOf(block);
-    const next = new Set(ok ? [] : images);
+    const next = new Set(by.ok ? [] : images);
     for (const image of images) next.add(image.slice(0, start) + piece + image.slice(end));
     if (next.size === 1 && next.has(this.#zeros)) this.#images.delete(block);
     else this.#images.set(block, next);
+    const changes = this.#changes.get(block) ?? [];
+    changes.push({ index, by, images: next });
+    this.#changes.set(block, changes);
   }
 
   #read(block: number, start: number, end: number, piece: string, index: number): void {

@@ -95,7 +95,8 @@ class Run {
   #make(): void {
     const kind = this.#random.below(100);
     const { offset, length } = this.#range();
-    if (kind < 35) this.#read(offset, Math.min(length, 50 * this.#plan.variant.blockSizeBytes));
+    if (kind < 25) this.#read(offset, Math.min(length, 50 * this.#plan.variant.blockSizeBytes));
+    else if (kind < 35) this.#peek(offset, Math.min(length, 50 * this.#plan.variant.blockSizeBytes));
     else if (kind < 65) this.#write(offset, Math.min(length, 4 * this.#plan.variant.blockSizeBytes));
     else if (kind < 80) this.#zero(offset, length);
     else if (kind < 90) this.#extents(offset, length);
@@ -126,6 +127,14 @@ class Run {
     this.#track('read', offset, length, async (outcome) => {
       const bytes = await this.#device.read(offset, length);
       assert.equal(bytes.length, length, 'a read returns what it was asked for');
+      outcome.bytes = Buffer.from(bytes);
+    });
+  }
+
+  #peek(offset: number, length: number): void {
+    this.#track('peek', offset, length, async (outcome) => {
+      const bytes = await this.#layout.peek(offset, length);
+      assert.equal(bytes.length, length, 'a peek returns what it was asked for');
       outcome.bytes = Buffer.from(bytes);
     });
   }
@@ -248,8 +257,9 @@ async function runPlan(plan: Plan, random: Random): Promise<RunCounts> {
   const run = new Run(plan, bucket, random, scheduler);
   await scheduler.runUntil(run.go());
   const model = new BlockModel(variant.blockSizeBytes);
-  for (const [index, outcome] of history.entries()) model.take(outcome, index);
+  for (const outcome of history) model.take(outcome, -1);
   for (const [index, outcome] of run.outcomes.entries()) model.take(outcome, index);
+  model.confirmPeeks();
   await checkBucket(plan, bucket, model);
   const { layout, outcomes, store } = run;
   if (plan.faults === 0 && layout.storedBlocks !== null) {

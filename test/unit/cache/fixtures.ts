@@ -33,12 +33,16 @@ export class MemoryLayout implements Layout {
 
   async read(offset: number, length: number): Promise<Buffer> {
     this.reads.push({ offset, length });
-    const bytes = this.peek(offset, length);
+    const bytes = this.#bytesAt(offset, length);
     await this.beforeRead(offset, length);
     return bytes;
   }
 
-  peek(offset: number, length: number): Buffer {
+  peek(offset: number, length: number): Promise<Buffer> {
+    return this.read(offset, length);
+  }
+
+  #bytesAt(offset: number, length: number): Buffer {
     if (length < 0 || offset + length > this.sizeBytes) throw new Error(`a read of ${length} bytes at ${offset}`);
     const bytes = Buffer.alloc(length);
     for (let at = 0; at < length; ) {

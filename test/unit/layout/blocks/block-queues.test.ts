@@ -20,6 +20,10 @@ class HandWorker implements BlockWorker {
     );
   }
 
+  peekBlock(block: number, start: number, end: number): Promise<Buffer | null> {
+    return this.#begin(`peek ${block} ${start}-${end}`, () => Buffer.alloc(end - start, 9));
+  }
+
   async writeBlock(block: number, patches: readonly Patch[]): Promise<void> {
     await this.#begin(
       `write ${block} ${patches.map(({ start, length }) => `${start}+${length}`).join(' ')}`.trim(),
@@ -118,6 +122,59 @@ describe('block queues', () => {
     worker.job.finish(fetched);
     assert.equal(await whole, fetched);
     assert.notEqual((await small).buffer, fetched.buffer);
+  });
+
+  test('a peek does not wait for the writes made before it, and those made after it wait for the peek', async () => {
+    const { worker, queues } = setUp();
+    const jobNamed = (name: string): Job => {
+      const job = worker.jobs.find((one) => one.name === name);
+      assert.ok(job !== undefined, `${name} is not under way`);
+      return job;
+    };
+    void queues.write(1, part(0, 4));
+    await turn();
+    void queues.write(1, part(4, 4));
+    const first = queues.peek(1, 0, 8);
+    await turn();
+    assert.deepEqual(worker.log, ['write 1 0+4', 'peek 1 0-8']);
+    jobNamed('write 1 0+4').finish();
+    await turn();
+    // The second write is on its way to the worker, and takes no more patches.
+    void queues.write(1, part(2, 2));
+    const second = queues.peek(1, 2, 4);
+    await turn();
+    assert.deepEqual(worker.log, ['write 1 0+4', 'peek 1 0-8', 'peek 1 2-4']);
+    jobNamed('peek 1 0-8').finish();
+    assert.equal((await first)[0], 9);
+    await turn();
+    jobNamed('write 1 4+4').finish();
+    await turn();
+    assert.deepEqual(worker.log.slice(3), ['write 1 4+4'], 'the third write waits for the second peek');
+    let isIdle = false;
+    void queues.idle().then(() => {
+      isIdle = true;
+    });
+    jobNamed('peek 1 2-4').fail(new Error('no'));
+    await assert.rejects(second, /no/);
+    await turn();
+    jobNamed('write 1 2+2').finish();
+    assert.equal(isIdle, false);
+    await turn();
+    assert.equal(isIdle, true);
+  });
+
+  test('a peek is a read where nothing is written, or where only a read can tell', async () => {
+    const { worker, queues } = setUp();
+    const alone = queues.peek(1, 0, 4);
+    await finishAll(worker, queues);
+    assert.deepEqual([...(await alone)], [0, 1, 2, 3]);
+    void queues.write(1, part(0, 4));
+    await turn();
+    worker.peekBlock = async () => null;
+    const behind = queues.peek(1, 2, 4);
+    await finishAll(worker, queues);
+    assert.deepEqual([...(await behind)], [2, 3]);
+    assert.deepEqual(worker.log, ['read 1 0-4', 'write 1 0+4', 'read 1 2-4']);
   });
 
   test('a read joins one under way that has its bytes, unless that may be out of date', async () => {

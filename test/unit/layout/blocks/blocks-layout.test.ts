@@ -94,18 +94,88 @@ describe('blocks layout: what is written', () => {
     }
   });
 
-  test('no more blocks than allowed are in memory at once', async () => {
+  test('no more blocks than allowed are in memory at once, of those that are read and of those that are written', async () => {
     const store = new HookedObjectStore(new MemoryObjectStore());
     const layout = openBlocks(store, PLAIN, 100 * BLOCK, { inFlightBlocksMax: 3 });
-    let most = 0;
-    let now = 0;
-    store.before = async () => {
-      most = Math.max(most, ++now);
+    const most = { get: 0, put: 0 };
+    const now = { get: 0, put: 0 };
+    store.before = async ({ op }) => {
+      if (op !== 'get' && op !== 'put') return;
+      most[op] = Math.max(most[op], ++now[op]);
       await turn();
-      now--;
+      now[op]--;
     };
     await Promise.all([layout.read(0, 50 * BLOCK), ...range(50, 100).map((block) => write(layout, block))]);
-    assert.equal(most, 3);
+    assert.deepEqual(most, { get: 3, put: 3 });
+  });
+});
+
+describe('blocks layout: peeks', () => {
+  /** Holds every request of a kind until it is let go. */
+  function hold(store: HookedObjectStore, op: Call['op'], when: 'before' | 'after' = 'before'): Barrier {
+    const barrier = new Barrier();
+    store[when] = (call) => (call.op === op ? barrier.wait() : undefined);
+    return barrier;
+  }
+
+  test('wait for no write that the store does not take, however many there are, and a read does', async () => {
+    const store = new HookedObjectStore(new MemoryObjectStore());
+    await fill(store, range(0, 8));
+    const layout = openBlocks(store, PLAIN, 8 * BLOCK, { inFlightBlocksMax: 2 });
+    const barrier = hold(store, 'put');
+    const writes = range(0, 6).map((block) => write(layout, block));
+    await barrier.reached;
+    assert.deepEqual(await layout.peek(0, 8 * BLOCK), Buffer.alloc(8 * BLOCK, 1));
+    assert.deepEqual(await layout.peek(BLOCK + 10, 20), Buffer.alloc(20, 1));
+    let isRead = false;
+    const reading = layout.read(0, BLOCK).then((bytes) => {
+      isRead = true;
+      return bytes;
+    });
+    await turn();
+    assert.equal(isRead, false);
+    barrier.open();
+    await Promise.all(writes);
+    assert.deepEqual(await reading, FILL);
+    assert.deepEqual(await layout.peek(0, BLOCK), FILL);
+  });
+
+  test('that end after a write began beside them leave no wrong idea of the block behind', async () => {
+    const { store, layout } = setUp(2);
+    const puts = hold(store, 'put');
+    const writing = write(layout, 1);
+    await puts.reached;
+    const gets = hold(store, 'get', 'after');
+    // Sees no object, and is told so after the write has ended.
+    const peeking = layout.peek(BLOCK, BLOCK);
+    await gets.reached;
+    puts.open();
+    await writing;
+    gets.open();
+    assert.deepEqual(await peeking, Buffer.alloc(BLOCK));
+    assert.deepEqual(await layout.read(BLOCK, BLOCK), FILL);
+    assert.deepEqual(await layout.peek(BLOCK, BLOCK), FILL);
+  });
+
+  test('tell a block that we have deleted from one that somebody else has', async () => {
+    const { store, layout } = setUp(2);
+    await write(layout, 0);
+    await write(layout, 1);
+    const deletes = hold(store, 'delete', 'after');
+    const zeroing = zero(layout, 0, 1);
+    await deletes.reached;
+    assert.deepEqual(await layout.peek(0, BLOCK), Buffer.alloc(BLOCK));
+    deletes.open();
+    await zeroing;
+    await store.inner.delete([key(1)]);
+    const puts = hold(store, 'put');
+    const writing = write(layout, 1);
+    const peeking = layout.peek(BLOCK, BLOCK);
+    puts.open();
+    await writing;
+    assert.deepEqual(await peeking, FILL);
+    await store.inner.delete([key(1)]);
+    await assert.rejects(layout.peek(BLOCK, BLOCK), rejectsWith('CORRUPT'));
   });
 });
 
