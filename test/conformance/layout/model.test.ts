@@ -9,8 +9,8 @@ import { runModel } from './model.ts';
 const { MODEL_SEED, MODEL_SEEDS, MODEL_FIRST_SEED } = process.env;
 
 for (const { name, large, seedsDefault } of [
-  { name: 'a disk under concurrent requests and a failing bucket', large: false, seedsDefault: 300 },
-  { name: 'a large disk, trimmed in turns', large: true, seedsDefault: 100 },
+  { name: 'a disk under concurrent requests and a failing bucket', large: false, seedsDefault: 200 },
+  { name: 'a large disk, trimmed in turns', large: true, seedsDefault: 50 },
 ]) {
   const first = Number(MODEL_SEED ?? MODEL_FIRST_SEED ?? 1);
   const count = MODEL_SEED === undefined ? Number(MODEL_SEEDS ?? seedsDefault) : 1;
