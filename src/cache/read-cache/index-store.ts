@@ -2,7 +2,8 @@
  * Keeps the index on disk true. It says after a crash which page is in which slot, and must never say it of bytes that are
  * older than what a checkpoint has covered:
  *
- * - A checkpoint appends the slots that have changed to the journal and syncs it.
+ * - A checkpoint appends the slots that have changed to the journal and syncs it, then a seal, and syncs again: by a seal that is not
+ *   durable nobody could tell a batch that has rotted from one that a crash has cut off.
  * - A snapshot of all slots is written beside the old one. Slots that change meanwhile are written once more at its end.
  *   Only when it is durable under its name does the journal begin anew, in the epoch of that snapshot; what it still holds
  *   of another epoch is not taken for its continuation.
@@ -171,11 +172,12 @@ export class IndexStore {
     try {
       await writer.writeMarked(changes.journal, table, queues);
       await journal.datasync();
+      await writer.writeSeal();
+      await journal.datasync();
     } catch (error) {
       this.#break(error);
       return false;
     }
-    await writer.writeSeal().catch((error: unknown) => this.#break(error));
     this.#watchJournal(writer.sizeBytes);
     return true;
   }

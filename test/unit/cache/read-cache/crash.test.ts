@@ -76,6 +76,20 @@ describe('never a wrong byte, never an old one', () => {
     assert.ok((await holds([...work, ...ends, ...faults], 150)) > 200);
   });
 
+  it('where what the last checkpoint wrote rots, and the power goes before the next', async () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const model = await ModelledCache.start(seed, 6);
+      await model.take({ do: 'insert', kind: 'demand', first: 0, count: 48 });
+      await model.take({ do: 'wait', turns: 20 });
+      await model.take({ do: 'close', lines: 6, isSame: true });
+      await model.take({ do: 'invalidate', first: 0, count: 2 });
+      await model.take({ do: 'checkpoint' });
+      await model.take({ do: 'wait', turns: 20 });
+      await model.take({ do: 'rot', file: 'index.journal', share: 0 });
+      await model.finish();
+    }
+  });
+
   it('and that forgets', async () => {
     assert.ok((await holds([...work, ...ends, ...faults, rot], 150)) > 100);
   });
