@@ -1,6 +1,7 @@
 /**
- * Where the log begins, kept in a small file of two slots that are written in turn, so that one is whole whatever happens.
- * All little-endian: magic, CRC-32 of the rest, then the fields as doubles in the order of FIELDS.
+ * Where the log begins, kept in a small file of two slots that are written in turn, so that one is whole whatever happens. Each has
+ * a copy behind both: were the newest of them lost to a bad sector, the one before it would look for records in places that have
+ * been written over since, and find an empty log. All little-endian: magic, CRC-32 of the rest, then the fields as doubles in the order of FIELDS.
  */
 import { crc32 } from 'node:zlib';
 import type { DiskFile } from '../../lib/disk.ts';
@@ -27,6 +28,9 @@ export interface LogHead {
 const MAGIC = 0x31_48_44_42; // "BDH1"
 /** As large as any disk's sector, so that writing one slot cannot touch the other. */
 const SLOT_BYTES = 4096;
+/** From a slot to its copy, which heads of the first versions do not have. */
+const COPY_BYTES = 2 * SLOT_BYTES;
+const FILE_BYTES = COPY_BYTES + 2 * SLOT_BYTES;
 const FIELDS = [
   'sequence',
   'fileBytes',
@@ -50,11 +54,15 @@ export class LogHeadFile {
     this.#salt = salt;
   }
 
-  /** Null where the log was never begun. CORRUPT where neither slot can be read. */
+  /** Null where the log was never begun. CORRUPT where no slot can be read. */
   read(): LogHead | null {
-    const bytes = Buffer.alloc(2 * SLOT_BYTES);
+    const bytes = Buffer.alloc(FILE_BYTES);
     const length = this.#file.readSync(bytes, 0);
-    const heads = [0, SLOT_BYTES].flatMap((at) => this.#decode(bytes.subarray(at, Math.max(at, length))) ?? []);
+    const heads: LogHead[] = [];
+    for (let at = 0; at < length; at += SLOT_BYTES) {
+      const head = this.#decode(bytes.subarray(at, length));
+      if (head !== null) heads.push(head);
+    }
     if (heads.length > 0) return heads.reduce((a, b) => (b.sequence > a.sequence ? b : a));
     if (bytes.subarray(0, length).every((byte) => byte === 0)) return null;
     throw new StorageError(
@@ -65,7 +73,7 @@ export class LogHeadFile {
 
   /** Sets its space aside, so that it can be written also when the disk is full. */
   async reserve(): Promise<void> {
-    if (this.#file.sizeBytes() < 2 * SLOT_BYTES) await this.#file.reserve(2 * SLOT_BYTES);
+    if (this.#file.sizeBytes() < FILE_BYTES) await this.#file.reserve(FILE_BYTES);
   }
 
   /** Durable when it resolves. Heads are written one after another, with ascending sequence. */
@@ -75,7 +83,9 @@ export class LogHeadFile {
       this.#slot.writeDoubleLE(head[field], 8 + index * 8);
     });
     this.#slot.writeUInt32LE(crc32(this.#slot.subarray(8, HEAD_BYTES), this.#salt), 4);
-    await this.#file.write(this.#slot, (head.sequence % 2) * SLOT_BYTES);
+    const position = (head.sequence % 2) * SLOT_BYTES;
+    await this.#file.write(this.#slot, position);
+    await this.#file.write(this.#slot, position + COPY_BYTES);
     await this.#file.datasync();
   }
 

@@ -7,6 +7,7 @@ import { newDisk, SALT } from './fixtures.ts';
 
 const PATH = '/cache/head';
 const SLOT_BYTES = 4096;
+const COPY_BYTES = 2 * SLOT_BYTES;
 
 function head(sequence: number): LogHead {
   return {
@@ -45,17 +46,36 @@ test('none where it was never written; the newest of those that were', async () 
   }
 });
 
-test('a slot that is spoiled: the other one counts; both: CORRUPT', async () => {
+test('a slot that is spoiled: its copy counts; both: the one before; all of them: CORRUPT', async () => {
   for (const last of [4, 5]) {
     for (let bit = 0; bit < 72 * 8; bit += 5) {
       const disk = newDisk();
       await written(disk, last);
-      disk.flipBit(PATH, (last % 2) * SLOT_BYTES + (bit >> 3));
+      const newest = (last % 2) * SLOT_BYTES;
+      const older = ((last + 1) % 2) * SLOT_BYTES;
+      disk.flipBit(PATH, (bit % 2) * COPY_BYTES + newest + (bit >> 3));
+      assert.deepEqual(readHead(disk), head(last), `bit ${bit}`);
+      disk.flipBit(PATH, ((bit + 1) % 2) * COPY_BYTES + newest + 70);
       assert.deepEqual(readHead(disk), head(last - 1), `bit ${bit}`);
-      disk.flipBit(PATH, ((last + 1) % 2) * SLOT_BYTES + 20);
+      for (const at of [older, older + COPY_BYTES]) disk.flipBit(PATH, at + 20);
       assert.throws(() => readHead(disk), { code: 'CORRUPT' });
     }
   }
+});
+
+test('one of an earlier version, without copies, is read and gets them', async () => {
+  const disk = newDisk();
+  await written(disk, 4);
+  const file = disk.open(PATH);
+  file.truncate(COPY_BYTES);
+  file.close();
+  assert.deepEqual(readHead(disk), head(4));
+  const again = new LogHeadFile(disk.open(PATH), SALT);
+  await again.reserve();
+  await again.write(head(5));
+  again.close();
+  disk.flipBit(PATH, SLOT_BYTES + 9);
+  assert.deepEqual(readHead(disk), head(5));
 });
 
 test('another log is not taken for this one', async () => {
