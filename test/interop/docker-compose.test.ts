@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, describe, type TestContext, test } from 'node:test';
+import { before, describe, type TestContext, test } from 'node:test';
 import { loopFile } from '../../src/host/loop-device.ts';
 import { readMountTable } from '../../src/lib/mount-table.ts';
 import { type Lifetime, onEnd } from '../support/cleanup.ts';
@@ -21,6 +21,7 @@ import {
   ROOT,
   whyNoImages,
 } from './support/containers.ts';
+import { fileLifetime } from './support/file-lifetime.ts';
 
 const UP_TIMEOUT_MS = 180_000;
 const PASSWORD = 'a password for the shares';
@@ -151,6 +152,8 @@ async function assertServed(web: string, dir: string, count: number): Promise<vo
   }
 }
 
+const file = fileLifetime();
+
 describe('docker compose', () => {
   before(
     async () => {
@@ -160,11 +163,10 @@ describe('docker compose', () => {
       composeCommand = plugin ? ['docker', 'compose'] : ['docker-compose'];
       if (!plugin && findProgram('docker-compose') === null) unavailable = 'needs docker compose';
       else {
-        const lifetime = { after };
         images = {
-          BUCKETDISK_IMAGE: await buildImage(lifetime),
-          BUCKETDISK_WEB_IMAGE: await buildImage(lifetime, 'docker/web'),
-          BUCKETDISK_NAS_IMAGE: await buildImage(lifetime, 'docker/nas'),
+          BUCKETDISK_IMAGE: await buildImage(file),
+          BUCKETDISK_WEB_IMAGE: await buildImage(file, 'docker/web'),
+          BUCKETDISK_NAS_IMAGE: await buildImage(file, 'docker/nas'),
         };
       }
     },

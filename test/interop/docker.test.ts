@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, describe, type TestContext, test } from 'node:test';
+import { before, describe, type TestContext, test } from 'node:test';
 import { type Lifetime, onEnd } from '../support/cleanup.ts';
 import { type CommandResult, runCommand, startProcess } from '../support/run-command.ts';
 import { tempDir } from '../support/temp.ts';
@@ -19,6 +19,7 @@ import {
   UNPRIVILEGED,
   whyNoImages,
 } from './support/containers.ts';
+import { fileLifetime } from './support/file-lifetime.ts';
 
 const MIB = 1024 * 1024;
 /** Of what is ours in it and of what it stands on, uncompressed. */
@@ -51,11 +52,13 @@ function requireImage(t: TestContext): boolean {
   return false;
 }
 
+const file = fileLifetime();
+
 describe('the container image', () => {
   before(
     async () => {
       unavailable = await whyNoImages();
-      if (unavailable === null) image = await buildImage({ after });
+      if (unavailable === null) image = await buildImage(file);
     },
     { timeout: 2 * BUILD_TIMEOUT_MS },
   );

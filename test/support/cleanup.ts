@@ -3,7 +3,7 @@
  * also when the test process is told to stop.
  */
 
-/** A test's context, or `{ after }` of node:test for a whole file or suite. */
+/** A test's context; for a whole file see fileLifetime: `after` of node:test, called in a hook, ends with the hook. */
 export interface Lifetime {
   after(fn: () => void | Promise<void>): void;
   /** Its owner ends it also when the process is told to stop; otherwise that is done here. */
