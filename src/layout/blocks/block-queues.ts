@@ -15,7 +15,7 @@ export interface Patch {
 export interface BlockWorker {
   /** Bytes [start, end) of the block. */
   readBlock(block: number, start: number, end: number): Promise<Buffer>;
-  /** The same beside a write of the block; null where only a read in its turn can tell. */
+  /** The same beside writes of the block; null where only a read can tell, once they have ended. */
   peekBlock(block: number, start: number, end: number): Promise<Buffer | null>;
   /** Applies the patches in order; when it settles the block is stored. */
   writeBlock(block: number, patches: readonly Patch[]): Promise<void>;
@@ -46,7 +46,11 @@ interface WriteJob {
   readonly kind: 'write';
   readonly patches: Patch[];
   readonly waiters: WriteWaiter[];
+  /** The peeks under way when it was made, which it is not done beside. */
+  readonly peeks: readonly Promise<void>[];
   started: boolean;
+  /** A peek was made beside it: what is written later is not part of it. */
+  peeked: boolean;
 }
 
 interface LookJob {
@@ -71,8 +75,8 @@ export class BlockQueues {
   readonly #worker: BlockWorker;
   readonly #joinRunning: boolean;
   readonly #queues = new Map<number, Queue>();
-  /** Peeks under way beside writes, by block. They never reject. */
-  readonly #peeks = new Map<number, Set<Promise<unknown>>>();
+  /** The ends of the peeks under way beside writes, by block. They never reject. */
+  readonly #peeks = new Map<number, Set<Promise<void>>>();
   readonly #idleWaiters: (() => void)[] = [];
 
   /** `joinRunning`: a read may take the answer of one under way; not where others write the blocks, who may be done by now. */
@@ -88,7 +92,7 @@ export class BlockQueues {
 
   /** Whether a write of the block is queued or under way. */
   isWritten(block: number): boolean {
-    return this.#queues.get(block)?.jobs.some(({ kind }) => kind === 'write') ?? false;
+    return this.#lastWrite(block) !== undefined;
   }
 
   /** The busy blocks of [first, end), in no order. */
@@ -124,22 +128,28 @@ export class BlockQueues {
   }
 
   /**
-   * Waits for no write: of what those made before it change it has the bytes before them or after them. Writes made later wait for it,
-   * as for a read.
+   * Waits for no write, where the worker can tell beside those made before it: of what they change it has the bytes before them or
+   * after them. Writes made later wait for it, as for a read.
    */
   async peek(block: number, start: number, end: number): Promise<Buffer> {
+    const last = this.#lastWrite(block);
     // Where nothing is being written, in turn: others can join it.
-    if (!this.isWritten(block)) return this.read(block, start, end);
+    if (last === undefined) return this.read(block, start, end);
+    last.peeked = true;
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
     const peeks = this.#peeks.get(block) ?? new Set();
     this.#peeks.set(block, peeks);
-    const peeking = this.#worker.peekBlock(block, start, end);
-    const ended = peeking.catch(() => {});
     peeks.add(ended);
     try {
-      return (await peeking) ?? (await this.read(block, start, end));
+      const bytes = await this.#worker.peekBlock(block, start, end);
+      if (bytes !== null) return bytes;
+      // Not in turn: that would be behind the writes made since, which wait for us.
+      await this.#ended(block, last);
+      return await this.#worker.readBlock(block, start, end);
     } finally {
       peeks.delete(ended);
       if (peeks.size === 0) this.#peeks.delete(block);
+      resolve();
       this.#noteIdle();
     }
   }
@@ -182,14 +192,26 @@ export class BlockQueues {
     if (this.#isIdle) for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
+  #lastWrite(block: number): WriteJob | undefined {
+    return this.#queues.get(block)?.jobs.findLast((job) => job.kind === 'write');
+  }
+
+  /** Resolves once the write is done or has failed. */
+  async #ended(block: number, job: WriteJob): Promise<void> {
+    if (!this.#queues.get(block)?.jobs.includes(job)) return;
+    await new Promise<void>((resolve) => job.waiters.push({ resolve, reject: () => resolve() }));
+  }
+
   #write(block: number, patches: Patch[]): Promise<void> {
     return new Promise((resolve, reject) => {
       const last = this.#queues.get(block)?.jobs.at(-1);
-      if (last?.kind === 'write' && !last.started) {
+      if (last?.kind === 'write' && !last.started && !last.peeked) {
         last.patches.push(...patches);
         last.waiters.push({ resolve, reject });
       } else {
-        this.#add(block, { kind: 'write', patches, waiters: [{ resolve, reject }], started: false });
+        const peeks = [...(this.#peeks.get(block) ?? [])];
+        const waiters = [{ resolve, reject }];
+        this.#add(block, { kind: 'write', patches, waiters, peeks, started: false, peeked: false });
       }
     });
   }
@@ -210,10 +232,8 @@ export class BlockQueues {
     // Requests made in the same turn join the first job before it starts.
     await Promise.resolve();
     for (let job = queue.jobs[0]; job !== undefined; job = queue.jobs[0]) {
-      // From here on nothing is added to it: what is made after a peek is not done beside it.
       job.started = true;
-      const peeks = job.kind === 'write' ? this.#peeks.get(queue.block) : undefined;
-      if (peeks !== undefined) await Promise.all(peeks);
+      if (job.kind === 'write' && job.peeks.length > 0) await Promise.all(job.peeks);
       const settle = await this.#perform(queue.block, job);
       // In one turn: taken off the queue, so that nobody can join it any more, then everybody who did is answered.
       queue.jobs.shift();

@@ -37,7 +37,6 @@ interface Change {
 /** A piece of a block that was peeked at by the `index`th request. */
 interface Peeked {
   readonly index: number;
-  readonly answeredAt: number;
   readonly block: number;
   readonly start: number;
   readonly end: number;
@@ -80,7 +79,7 @@ export class BlockModel {
         const piece = bytes?.toString('latin1', at - offset, at - offset + end - start) ?? '\0'.repeat(end - start);
         if (kind === 'write' || kind === 'zero') this.#write(block, start, end, piece, index, outcome);
         else if (ok && kind === 'read') this.#read(block, start, end, piece, index);
-        else if (ok) this.#peeked.push({ index, answeredAt: outcome.answeredAt, block, start, end, piece });
+        else if (ok) this.#peeked.push({ index, block, start, end, piece });
         at += end - start;
       }
     }
@@ -94,14 +93,14 @@ export class BlockModel {
     throw new Error(`block ${block} holds what was never its content: ${this.#describe(block, text)}`);
   }
 
-  /** To be called at the end. A peek saw what the block held at some moment while it was under way; throws where it did not. */
+  /** To be called at the end. A peek saw what some of the writes under way then had done, and none made later; throws where it did not. */
   confirmPeeks(): void {
-    for (const { index, answeredAt, block, start, end, piece } of this.#peeked) {
+    for (const { index, block, start, end, piece } of this.#peeked) {
       const changes = this.#changes.get(block) ?? [];
       // Those that had been made before, but not been answered, may or may not have been done.
       const open = changes.findIndex((change) => change.index > index || change.by.answeredAt > index);
       const possible = (open < 0 ? changes.slice(-1) : changes.slice(Math.max(0, open - 1))).filter(
-        (change) => change.index < answeredAt,
+        (change) => change.index < index,
       );
       const images = possible.flatMap((change) => [...change.images]);
       if (open === 0 || changes.length === 0) images.push(this.#zeros);

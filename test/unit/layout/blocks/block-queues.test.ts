@@ -137,28 +137,29 @@ describe('block queues', () => {
     const first = queues.peek(1, 0, 8);
     await turn();
     assert.deepEqual(worker.log, ['write 1 0+4', 'peek 1 0-8']);
+    // The second write was made before the peek, and is done beside it; the third one is not a part of it.
+    void queues.write(1, part(2, 2));
     jobNamed('write 1 0+4').finish();
     await turn();
-    // The second write is on its way to the worker, and takes no more patches.
-    void queues.write(1, part(2, 2));
     const second = queues.peek(1, 2, 4);
     await turn();
-    assert.deepEqual(worker.log, ['write 1 0+4', 'peek 1 0-8', 'peek 1 2-4']);
+    assert.deepEqual(worker.log.slice(2), ['write 1 4+4', 'peek 1 2-4']);
+    jobNamed('write 1 4+4').finish();
+    await turn();
+    assert.deepEqual(worker.log.slice(4), [], 'the third write waits for the first peek');
     jobNamed('peek 1 0-8').finish();
     assert.equal((await first)[0], 9);
     await turn();
-    jobNamed('write 1 4+4').finish();
-    await turn();
-    assert.deepEqual(worker.log.slice(3), ['write 1 4+4'], 'the third write waits for the second peek');
+    assert.deepEqual(worker.log.slice(4), ['write 1 2+2'], 'and not for the second one');
     let isIdle = false;
     void queues.idle().then(() => {
       isIdle = true;
     });
+    jobNamed('write 1 2+2').finish();
+    await turn();
+    assert.equal(isIdle, false);
     jobNamed('peek 1 2-4').fail(new Error('no'));
     await assert.rejects(second, /no/);
-    await turn();
-    jobNamed('write 1 2+2').finish();
-    assert.equal(isIdle, false);
     await turn();
     assert.equal(isIdle, true);
   });
@@ -175,6 +176,32 @@ describe('block queues', () => {
     await finishAll(worker, queues);
     assert.deepEqual([...(await behind)], [2, 3]);
     assert.deepEqual(worker.log, ['read 1 0-4', 'write 1 0+4', 'read 1 2-4']);
+  });
+
+  test('a peek that only a read can answer reads before the writes that were made since', async () => {
+    for (const isLate of [false, true]) {
+      const { worker, queues } = setUp();
+      const told = Promise.withResolvers<null>();
+      worker.peekBlock = () => told.promise;
+      void queues.write(1, part(0, 4));
+      await turn();
+      void queues.write(1, part(4, 4));
+      const peeked = queues.peek(1, 2, 4);
+      void queues.write(1, part(2, 2));
+      // Told while the writes made before it are under way, or after them.
+      if (!isLate) told.resolve(null);
+      await turn();
+      worker.job.finish();
+      await turn();
+      worker.job.finish();
+      await turn();
+      if (isLate) told.resolve(null);
+      await turn();
+      assert.deepEqual(worker.log, ['write 1 0+4', 'write 1 4+4', 'read 1 2-4']);
+      await finishAll(worker, queues);
+      assert.deepEqual([...(await peeked)], [2, 3]);
+      assert.deepEqual(worker.log.slice(3), ['write 1 2+2']);
+    }
   });
 
   test('a read joins one under way that has its bytes, unless that may be out of date', async () => {
