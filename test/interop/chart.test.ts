@@ -9,49 +9,13 @@ import { parse, parseAllDocuments } from 'yaml';
 import { CHART_TOOLS_TIMEOUT_MS, type ChartTools, chartTools } from '../support/chart-tools.ts';
 import { type CommandResult, runCommand } from '../support/run-command.ts';
 import { tempDir } from '../support/temp.ts';
+import { CHART, containerOf, mountOf, only, type PodSpec, podOf, render, template } from './support/chart.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const CHART = join(ROOT, 'charts', 'bucketdisk');
 const MAIN = join(ROOT, 'src', 'main.ts');
 const VALUES = readdirSync(join(CHART, 'ci'));
 /** The oldest that the chart is for, and the newest there are schemas of. */
 const KUBERNETES = ['1.29', '1.37'];
-
-interface Manifest {
-  readonly kind: string;
-  readonly metadata: { readonly name: string; readonly annotations?: Readonly<Record<string, string>> };
-  readonly spec: Spec;
-  readonly data: Readonly<Record<string, string>>;
-}
-
-/** What is looked at of any of them. */
-type Spec = Readonly<Record<string, unknown>> & { readonly template: { readonly spec: PodSpec } };
-
-interface PodSpec {
-  readonly terminationGracePeriodSeconds: number;
-  readonly securityContext: unknown;
-  readonly initContainers: readonly ContainerSpec[];
-  readonly containers: readonly ContainerSpec[];
-  readonly volumes: readonly Readonly<Record<string, unknown>>[];
-}
-
-interface ContainerSpec {
-  readonly name: string;
-  readonly args?: readonly string[];
-  readonly command?: readonly string[];
-  readonly restartPolicy?: string;
-  readonly securityContext: unknown;
-  readonly lifecycle?: unknown;
-  readonly startupProbe?: Readonly<Record<string, unknown>>;
-  readonly livenessProbe?: { readonly httpGet: { readonly path: string } };
-  readonly readinessProbe?: { readonly httpGet: { readonly path: string } };
-  readonly volumeMounts: readonly {
-    readonly name: string;
-    readonly mountPath: string;
-    readonly mountPropagation?: string;
-  }[];
-  readonly env: readonly { readonly name: string; readonly value: string }[];
-}
 
 /** Null, and why, once `before` has run. */
 let tools: ChartTools | null = null;
@@ -60,38 +24,6 @@ let unavailable = '';
 function requireChart(t: TestContext): ChartTools | null {
   if (tools === null) t.skip(unavailable);
   return tools;
-}
-
-function template({ helm }: ChartTools, values: string, ...args: string[]): Promise<CommandResult> {
-  const file = join(CHART, 'ci', values);
-  return runCommand(helm, ['template', 'disks', CHART, '-n', 'storage', '-f', file, ...args], { okCodes: null });
-}
-
-async function render(chart: ChartTools, values: string, ...args: string[]): Promise<Manifest[]> {
-  const { code, stdout, stderr } = await template(chart, values, ...args);
-  assert.equal(code, 0, stderr);
-  return parseAllDocuments(stdout).map((document) => {
-    assert.deepEqual(document.errors, []);
-    return document.toJS() as Manifest;
-  });
-}
-
-function only(manifests: readonly Manifest[], kind: string): Manifest {
-  const found = manifests.filter(
-    (manifest) => manifest.kind === kind && !/-(test|dashboard)$/.test(manifest.metadata.name),
-  );
-  assert.equal(found.length, 1, `${found.length} of ${kind}`);
-  return found[0] as Manifest;
-}
-
-function containerOf(containers: readonly ContainerSpec[], name: string): ContainerSpec {
-  const found = containers.find((container) => container.name === name);
-  assert.ok(found, `no container ${name}`);
-  return found;
-}
-
-function mountOf(container: ContainerSpec, name: string): ContainerSpec['volumeMounts'][number] | undefined {
-  return container.volumeMounts.find((mount) => mount.name === name);
 }
 
 describe('the chart', () => {
@@ -294,14 +226,3 @@ describe('the chart', () => {
     assert.equal(appVersion, version);
   });
 });
-
-/** The appliance's container, where the values bring one. */
-function podOf(manifests: readonly Manifest[]): ContainerSpec | undefined {
-  const pods = manifests.flatMap((manifest) => {
-    if (manifest.kind === 'StatefulSet') return [manifest.spec.template.spec];
-    return manifest.kind === 'Pod' ? [manifest.spec as unknown as PodSpec] : [];
-  });
-  return pods
-    .flatMap((pod) => [...(pod.initContainers ?? []), ...pod.containers])
-    .find(({ name }) => name === 'bucketdisk');
-}

@@ -12,6 +12,13 @@ The appliance as a native sidecar, to be the first of a pod's initContainers:
     volumes:
       {{- include "bucketdisk.sidecarVolumes" . | nindent 6 }}
 
+The values are this chart's. A chart that has it as a dependency hands over its context in place of its own:
+
+      {{- include "bucketdisk.sidecar" .Subcharts.bucketdisk | nindent 6 }}
+
+and likewise to the other templates. The pod's labels should include "bucketdisk.selectorLabels", by which the Service for metrics, and
+`helm test`, find the sidecar.
+
 The application starts once the drive is mounted (startupProbe), and finds it at PATH/VOLUME. When the pod ends, Kubernetes ends
 the application first, and then the sidecar, which unmounts, detaches and uploads. So there is no preStop hook: it would take the
 drive from under the application.

@@ -76,6 +76,26 @@ for (const Device of [MemoryDevice, LaterMemoryDevice]) {
         assert.deepEqual(await status(client, { length: SIZE }), [[STATE, SIZE, ABSENT]]);
       });
 
+      test('past the end, wherever that is, is EINVAL, and the connection is in step', async (t) => {
+        const device = new Device(SIZE);
+        const client = await (await startServer(t, device)).attach({ framing, contexts: BOTH });
+        const ranges: [bigint | number, number][] = [
+          [SIZE - 512, 1024],
+          [SIZE, 1],
+          [0, SIZE + 1],
+          [2n ** 63n, 512],
+          [2n ** 64n - 1n, 1],
+        ];
+        for (const [offset, length] of ranges) {
+          const reply = await client.request({ type: Command.BLOCK_STATUS, offset, length });
+          assert.deepEqual([reply.errno, reply.framing], [NbdErrno.EINVAL, framing]);
+        }
+        assert.deepEqual(await status(client, { offset: SIZE - 512, length: 512 }), [
+          [ALLOCATION, 512, HOLE_ZERO],
+          [STATE, 512, ABSENT],
+        ]);
+      });
+
       test('of nothing is EINVAL; too many runs are cut; a device that covers nothing, or too much, is EIO', async (t) => {
         const device = new Device(64 * MIB);
         const client = await (await startServer(t, device)).attach({ framing, contexts: ['base:allocation'] });
