@@ -4,7 +4,15 @@ import { describe, type TestContext, test } from 'node:test';
 import { Command, CommandFlag, NbdErrno, Option, OptionReply, TransmissionFlag } from '../../../src/nbd/constants.ts';
 import type { DeviceExtent } from '../../../src/volume/block-device.ts';
 import { MemoryDevice } from './memory-device.ts';
-import { infoData, metaContextData, optionBytes, queryPayload, type RawClient, requestBytes } from './raw-client.ts';
+import {
+  infoData,
+  metaContextData,
+  optionBytes,
+  queryPayload,
+  type RawClient,
+  type Request,
+  requestBytes,
+} from './raw-client.ts';
 import { startServer } from './test-server.ts';
 
 const MIB = 1024 * 1024;
@@ -138,6 +146,28 @@ describe('requests', () => {
       `extents 0 ${8 * TIB}`,
     ]);
   });
+
+  for (const framing of ['simple', 'structured', 'extended'] as const) {
+    test(`to trim or zero gigabytes are done at once, in one piece, with ${framing} replies`, async (t) => {
+      const device = new HugeDevice();
+      const client = await (await startServer(t, device)).attach({ framing });
+      const longest = 2 ** 32 - 1;
+      const { FAST_ZERO } = CommandFlag;
+      const requests: Request[] = [
+        { type: Command.TRIM, offset: TIB, length: 1024 * MIB },
+        { type: Command.WRITE_ZEROES, flags: FAST_ZERO, offset: TIB, length: 1024 * MIB },
+        { type: Command.TRIM, length: longest },
+        { type: Command.WRITE_ZEROES, flags: FAST_ZERO, length: longest },
+      ];
+      for (const request of requests) assert.equal((await client.request(request)).errno, 0);
+      assert.deepEqual(device.calls, [
+        `trim ${TIB} ${1024 * MIB}`,
+        `zero ${TIB} ${1024 * MIB}`,
+        `trim 0 ${longest}`,
+        `zero 0 ${longest}`,
+      ]);
+    });
+  }
 
   test('have their offset told back in every chunk, all 64 bits of it, also where they fail', async (t) => {
     const client = await (await startServer(t, new MemoryDevice(MIB))).attach({

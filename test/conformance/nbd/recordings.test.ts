@@ -20,6 +20,7 @@ describe('recorded clients', () => {
       'fio',
       'libnbd',
       'nbdkit',
+      'nbd-client',
       'libnbd-1.22',
       'qemu-io-10',
     ]) {

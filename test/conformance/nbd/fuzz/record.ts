@@ -9,7 +9,7 @@ import { silentLog } from '../../../../src/lib/log.ts';
 import { NbdServer } from '../../../../src/nbd/server.ts';
 import type { Lifetime } from '../../../support/cleanup.ts';
 import { newerDebian } from '../../../support/newer-debian.ts';
-import { runCommand } from '../../../support/run-command.ts';
+import { type CommandResult, runCommand } from '../../../support/run-command.ts';
 import { tempDir } from '../../../support/temp.ts';
 import { toolPath } from '../../../support/tools.ts';
 import { tableOf } from '../export-table.ts';
@@ -74,12 +74,20 @@ async function clients(dir: string): Promise<Client[]> {
     { name: 'fio', run: (uri) => runCommand(toolPath('fio'), fio(uri), { cwd: dir }) },
     { name: 'libnbd', run: (uri) => runCommand(python, ['-c', LIBNBD_SCRIPT, uri]) },
     { name: 'nbdkit', run: (uri) => runCommand(toolPath('nbdkit'), nbdkit(uri)) },
+    // Without a kernel behind it, it hangs up once it has chosen the export. /dev/nbd0 need not be there.
+    { name: 'nbd-client', run: (uri) => nbdClient(uri, ['-N', EXPORT_NAME], ['/dev/nbd0']) },
+    { name: 'nbd-client-list', run: (uri) => nbdClient(uri, ['-l']) },
     { name: 'nbdinfo-1.22', run: (uri) => newer.run('nbdinfo', [uri]) },
     { name: 'nbdinfo-1.22-map', run: (uri) => newer.run('nbdinfo', ['--map=bucketdisk:state', uri]) },
     { name: 'libnbd-1.22', run: (uri) => newer.run('python3', ['-c', LIBNBD_SCRIPT, uri]) },
     { name: 'qemu-io-10', run: (uri) => newer.run('qemu-io', ['-f', 'raw', ...QEMU_IO, uri]) },
     { name: 'nbdkit-1.42', run: (uri) => newer.run('nbdkit', nbdkit(uri)) },
   ];
+}
+
+function nbdClient(uri: string, before: readonly string[], after: readonly string[] = []): Promise<CommandResult> {
+  const { hostname, port } = new URL(uri);
+  return runCommand(toolPath('nbd-client'), [...before, hostname, port, ...after], { okCodes: null });
 }
 
 function nbdkit(uri: string): string[] {
