@@ -1,10 +1,15 @@
 /** Metrics and health checks of a real process: over HTTP, and by `bucketdisk health`. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from '../../src/nbd/constants.ts';
 import { RawClient } from '../conformance/nbd/raw-client.ts';
-import { type Appliance, startAppliance } from '../support/appliance.ts';
+import { Appliance, startAppliance } from '../support/appliance.ts';
+import { refuse } from '../support/s3-server/faults.ts';
+import { startS3Server } from '../support/s3-server/s3-server.ts';
+import { tempDir } from '../support/temp.ts';
 import { requireTools, toolPath } from '../support/tools.ts';
 import { CommandLine } from './support/command-line.ts';
 
@@ -55,6 +60,39 @@ test('an appliance tells over HTTP that it is ready, and counts what its clients
   client.close();
   assert.equal((await appliance.stop()).code, 0);
   await assert.rejects(fetch(`${url}/healthz`));
+});
+
+test('the bucket being away is no reason to restart it: it is alive while it starts, and ready once and as long as it serves', async (t) => {
+  await using s3 = await startS3Server({ buckets: ['bucket'] });
+  const { accessKeyId, secretAccessKey, region, url: endpoint } = s3;
+  const store = { url: 's3://bucket', endpoint, region, forcePathStyle: true, accessKeyId, secretAccessKey };
+  const dir = await tempDir(t, 'appliance');
+  const away = s3.faults.add(refuse());
+  const nbd = { socket: join(dir, 'nbd.sock') };
+  const settings = { ...config, store, nbd, lease: { duration: '3s' }, log: { format: 'json' } };
+  const appliance = new Appliance(await new CommandLine(dir, settings).start(t, ['serve']), dir, '');
+  const url = await adminUrl(appliance);
+  const ask = async (path: string): Promise<[number, string]> => {
+    const answer = await fetch(url + path);
+    return [answer.status, await answer.text()];
+  };
+  assert.deepEqual(await ask('/healthz'), [200, 'ok\n']);
+  assert.deepEqual(await ask('/readyz'), [503, 'the appliance is starting\nvolume disk is opening\n']);
+  away.remove();
+  await appliance.waitForEvent('ready');
+  assert.deepEqual(await ask('/readyz'), [200, 'ok\n']);
+
+  const again = s3.faults.add(refuse());
+  const client = await RawClient.attach({ path: appliance.socket }, { name: 'disk' });
+  t.after(() => client.close());
+  await client.request({ type: Command.WRITE, offset: 0n, payload: Buffer.alloc(8192, 'x') });
+  // For longer than the lease lasts.
+  while (!((await sampleOf(url, 'bucketdisk_store_failing_seconds')) > 4)) await delay(50);
+  for (const path of ['/healthz', '/readyz']) assert.deepEqual(await ask(path), [200, 'ok\n']);
+  assert.equal((await client.request({ type: Command.READ, offset: 0n, length: 4096 })).errno, 0);
+  again.remove();
+  client.close();
+  assert.equal((await appliance.stop()).code, 0);
 });
 
 test('what a real appliance tells is what promtool takes', async (t) => {
