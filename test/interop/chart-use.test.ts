@@ -131,6 +131,20 @@ describe('the chart in use', () => {
     }
   });
 
+  test('has the volumes that are named, and its own example only as long as it is wanted', async (t) => {
+    const chart = requireChart(t);
+    if (chart === null) return;
+    const volumes = async (...values: string[]): Promise<string[]> => {
+      const args = values.flatMap((value) => ['--set', `volumes.${value}`]);
+      const manifests = await render(chart, 'server-values.yaml', ...args);
+      const config = only(manifests, 'ConfigMap').data['bucketdisk.json5'] ?? '';
+      return Object.keys((JSON.parse(config) as { volumes: object }).volumes).sort();
+    };
+    assert.deepEqual(await volumes(), ['media']);
+    assert.deepEqual(await volumes('films.size=1TiB'), ['films', 'media']);
+    assert.deepEqual(await volumes('films.size=1TiB', 'media=null'), ['films']);
+  });
+
   test('has alerts about the job that the metrics have, also under another name', async (t) => {
     const chart = requireChart(t);
     if (chart === null) return;
