@@ -79,5 +79,6 @@ export async function scanAlone(
 
 function tell({ phase, done, total, findings }: ScanProgress, onProgress: ScanActionOptions['onProgress']): void {
   const unit = phase === 'listing' ? 'keys' : phase === 'cache' ? 'bytes of the cache' : 'blocks';
-  onProgress({ unit: findings === 0 ? unit : `${unit}, ${findings} findings`, done, total });
+  const note = findings === 0 ? {} : { note: `${findings} ${findings === 1 ? 'finding' : 'findings'}` };
+  onProgress({ unit, done, total, ...note });
 }

@@ -67,6 +67,7 @@ export class ScanService {
     const damaged: string[] = [];
     const failed: string[] = [];
     for (const volume of this.#options.volumes()) {
+      if (signal.aborted) throw new StorageError('CANCELLED', 'the scan was cancelled');
       try {
         const scan = this.#begin(volume, { deep: true, share, repair: false, rateBytes });
         signal.addEventListener('abort', () => scan.abort.abort(), { once: true });

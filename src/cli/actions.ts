@@ -83,11 +83,13 @@ export interface ResizeOptions extends ProgressOptions {
 
 /** How far a long action has come. */
 export interface Progress {
-  /** What is counted, in the plural: `objects`. */
+  /** What is counted, in the plural: `objects`. Bytes may have words after them: `bytes of the cache`. */
   readonly unit: string;
   readonly done: number;
   /** Null while it is not known. */
   readonly total: number | null;
+  /** What is to be told beside it. */
+  readonly note?: string;
 }
 
 export interface ProgressOptions {

@@ -7,6 +7,9 @@ import { answer, type Frame, withContext } from './command-frame.ts';
 import { EXIT_CODES_HELP, EXIT_DAMAGE, EXIT_FAILURE, EXIT_OK } from './exit-code.ts';
 import { formatTable } from './table.ts';
 
+/** Of a result in a table that a terminal should have room for. */
+const RESULT_LENGTH_MAX = 60;
+
 export function addJob(program: Command, frame: Frame): void {
   const job = program
     .command('job')
@@ -89,21 +92,32 @@ function exitCodeOfRun({ job, result, code }: JobRunOutcome): number {
 
 /** Also part of `status`. */
 export function jobsText(jobs: readonly JobStatus[]): string {
-  const header = ['JOB', 'AT', 'NEXT', 'LAST', 'RESULT', 'TOOK'];
+  const header = ['JOB', 'AT', 'NEXT', 'LAST', 'TOOK', 'RESULT'];
   return formatTable([header, ...jobs.map(jobRow)]);
 }
 
-function jobRow({ name, cron, timezone, running, runningSince, nextRunAt, lastRun }: JobStatus): string[] {
-  const at = cron === null ? 'on demand' : timezone === null ? cron : `${cron} (${timezone})`;
+function jobRow(job: JobStatus): string[] {
+  const { name, running, runningSince, nextRunAt, lastRun } = job;
   const took = lastRun === null ? '-' : approximateDuration(lastRun.durationMs);
   return [
     name,
-    at,
+    timesText(job),
     nextRunAt === null ? '-' : second(nextRunAt),
     running && runningSince !== null ? `running since ${second(runningSince)}` : second(lastRun?.startedAt ?? '-'),
-    lastRun === null ? '-' : resultText(lastRun),
     took,
+    lastRun === null ? '-' : shortened(resultText(lastRun)),
   ];
+}
+
+/** What is not as it is by default is told. */
+function timesText({ cron, timezone, overlap, jitterMs }: JobStatus): string {
+  if (cron === null) return 'on demand';
+  const rules = [
+    ...(timezone === null ? [] : [timezone]),
+    ...(jitterMs === 0 ? [] : [`up to ${approximateDuration(jitterMs)} later`]),
+    ...(overlap === 'skip' ? [] : ['once more where it overlaps']),
+  ];
+  return rules.length === 0 ? cron : `${cron} (${rules.join(', ')})`;
 }
 
 function historyText(runs: readonly JobRunOutcome[]): string {
@@ -124,6 +138,11 @@ function runText(run: JobRunOutcome): string {
 function resultText({ result, detail }: JobRunOutcome): string {
   const shown = result === 'ok' ? 'ok' : result.toUpperCase();
   return detail === null ? shown : `${shown}: ${escapeControls(detail)}`;
+}
+
+/** The history has all of it. */
+function shortened(text: string): string {
+  return text.length > RESULT_LENGTH_MAX ? `${text.slice(0, RESULT_LENGTH_MAX)}...` : text;
 }
 
 /** To the second. */

@@ -42,9 +42,10 @@ export class ProgressPrinter {
   /** Cheap enough to be called for every step. */
   show(progress: Progress): void {
     const now = this.#now();
-    this.#newest = progress;
+    // Something else is counted from here on, and nothing is known of its rate.
+    if (progress.unit !== this.#newest?.unit || progress.done < this.#newest.done) this.#samples = [];
     const last = this.#samples.at(-1);
-    if (last !== undefined && progress.done < last.done) this.#samples = [];
+    this.#newest = progress;
     if (last === undefined || now - last.atMs >= REDRAW_MS) this.#samples.push({ atMs: now, done: progress.done });
     while ((this.#samples[1]?.atMs ?? now) < now - RATE_WINDOW_MS) this.#samples.shift();
     this.#print(now);
@@ -76,19 +77,25 @@ export class ProgressPrinter {
     this.#drawn = true;
     const line = `${this.#label} ${this.#newest === null ? '' : bar(this.#newest)}${text}`;
     // A line that is wider than the terminal could not be taken away again.
-    const { columns = line.length + 1 } = this.#output;
-    this.#output.write(`\r\x1b[K${line.slice(0, Math.max(0, columns - 1))}`);
+    const { columns } = this.#output;
+    // One that does not know its width says 0.
+    this.#output.write(`\r\x1b[K${columns ? line.slice(0, columns - 1) : line}`);
   }
 
   #describe(progress: Progress, now: number): string {
-    const { unit, done, total } = progress;
-    const amount = (count: number): string => (unit === 'bytes' ? approximateSize(count) : `${count} ${unit}`);
-    const counted = unit === 'bytes' ? approximateSize(done) : `${done}`;
+    const { unit, done, total, note } = progress;
+    const isBytes = /^bytes\b/.test(unit);
+    const number = (count: number): string => (isBytes ? approximateSize(count) : `${count}`);
+    const amount = (count: number): string => `${number(count)}${isBytes ? unit.slice('bytes'.length) : ` ${unit}`}`;
     const facts =
-      total === null || total === 0 ? [amount(done)] : [`${counted} of ${amount(total)} (${percent(done, total)}%)`];
+      total === null || total === 0
+        ? [amount(done)]
+        : [`${number(done)} of ${amount(total)} (${percent(done, total)}%)`];
     const rate = this.#rate(done, now);
+    if (note !== undefined) facts.push(note);
     if (rate === null) return facts.join(', ');
-    facts.push(`${amount(unit === 'bytes' || rate >= 10 ? Math.round(rate) : Math.round(rate * 10) / 10)}/s`);
+    const rounded = isBytes || rate >= 10 ? Math.round(rate) : Math.round(rate * 10) / 10;
+    facts.push(`${isBytes ? approximateSize(rounded) : `${rounded} ${unit}`}/s`);
     const leftMs = total === null || rate <= 0 ? null : ((total - done) / rate) * 1000;
     if (leftMs !== null && leftMs > 0 && leftMs < LEFT_MS_MAX) {
       facts.push(`${approximateDuration(Math.max(1000, leftMs))} left`);

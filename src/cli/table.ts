@@ -16,3 +16,14 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
   );
   return lines.map((line) => `${line}\n`).join('');
 }
+
+/** The lines of as many of the first columns as fit into the width, at least one. */
+export function fitTable(rows: readonly (readonly string[])[], width: number): string[] {
+  const lines = formatTable(rows).trimEnd().split('\n');
+  const columns = Math.max(...rows.map(({ length }) => length));
+  if (columns <= 1 || lines.every(({ length }) => length <= width)) return lines;
+  return fitTable(
+    rows.map((row) => row.slice(0, columns - 1)),
+    width,
+  );
+}

@@ -4,7 +4,7 @@ import { escapeControls } from '../telemetry/log-format.ts';
 import type { LiveStatus, PastActivity } from './actions.ts';
 import { shareBar } from './share-bar.ts';
 import { condense, sparkline } from './sparkline.ts';
-import { formatTable } from './table.ts';
+import { fitTable } from './table.ts';
 
 export interface ScreenOptions {
   readonly columns: number;
@@ -35,24 +35,16 @@ export function topScreen(
   const heading = (text: string): string => bold(fit(text));
   const lines = [heading(headLine(live)), ...bucketLines(live).map(fit)];
   for (const line of troubles(live)) lines.push(red(fit(line)));
-  const [titles = '', ...volumes] = formatTable([
-    VOLUME_TITLES,
-    ...live.status.volumes.map((one) => volumeCells(one, live)),
-  ])
-    .trimEnd()
-    .split('\n');
+  const volumeRows = live.status.volumes.map((one) => volumeCells(one, live));
+  const [titles = '', ...volumes] = fitTable([VOLUME_TITLES, ...volumeRows], columns);
   lines.push('', heading(titles), ...volumes.map(fit));
   for (const [name, activity] of past) {
     lines.push('', heading(`${name}, the last 15 minutes`), ...pastLines(activity, columns).map(fit));
   }
   const { connections, recentEvents } = live.status;
   if (connections.length > 0) {
-    const [clientTitles = '', ...clients] = formatTable([
-      CLIENT_TITLES,
-      ...connections.slice(0, CLIENTS_MAX).map(clientCells),
-    ])
-      .trimEnd()
-      .split('\n');
+    const clientRows = connections.slice(0, CLIENTS_MAX).map(clientCells);
+    const [clientTitles = '', ...clients] = fitTable([CLIENT_TITLES, ...clientRows], columns);
     lines.push('', heading(clientTitles), ...clients.map(fit));
     if (connections.length > CLIENTS_MAX) lines.push(dim(fit(`and ${connections.length - CLIENTS_MAX} more`)));
   }
@@ -125,19 +117,20 @@ function troubles({ status }: LiveStatus): string[] {
   ].map(escapeControls);
 }
 
+/** Those that matter most come first: a narrow terminal has no room for the last ones. */
 const VOLUME_TITLES = [
-  ...['VOLUME', 'STATE', 'READ', 'WRITTEN', 'READS/S', 'WRITES/S', 'FLUSHES/S', 'READ IN', 'WRITTEN IN', 'HITS'],
-  ...['NOT UPLOADED', 'LOG', 'CACHED'],
+  ...['VOLUME', 'STATE', 'READ', 'WRITTEN', 'NOT UPLOADED', 'READ IN', 'WRITTEN IN', 'HITS', 'LOG', 'CACHED'],
+  ...['READS/S', 'WRITES/S', 'FLUSHES/S'],
 ];
 
 function volumeCells({ name, state, cache }: Volume, { activity }: LiveStatus): string[] {
   const now = activity?.volumes[name];
   return [
-    ...[name, state, rate(now?.readBytes), rate(now?.writtenBytes), count(now?.reads), count(now?.writes)],
-    ...[count(now?.flushes), latency(now?.readMs), latency(now?.writeMs), percent(now?.hitShare)],
-    ...(cache === null
-      ? [UNKNOWN, UNKNOWN, UNKNOWN]
-      : [dirtyText(cache, now?.drainMs ?? null), shareBar(cache.logUsedBytes / cache.logSizeBytes), cachedText(cache)]),
+    ...[name, state, rate(now?.readBytes), rate(now?.writtenBytes)],
+    cache === null ? UNKNOWN : dirtyText(cache, now?.drainMs ?? null),
+    ...[latency(now?.readMs), latency(now?.writeMs), percent(now?.hitShare)],
+    ...(cache === null ? [UNKNOWN, UNKNOWN] : [shareBar(cache.logUsedBytes / cache.logSizeBytes), cachedText(cache)]),
+    ...[count(now?.reads), count(now?.writes), count(now?.flushes)],
   ];
 }
 

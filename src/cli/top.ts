@@ -63,7 +63,7 @@ async function printOnce(actions: Actions, context: CommandContext): Promise<voi
   if (json) stdout.write(`${JSON.stringify(live)}\n`);
   else {
     const past = await pastOf(actions, context, live.status.volumes);
-    const columns = stdout.columns ?? Number.POSITIVE_INFINITY;
+    const columns = stdout.columns || Number.POSITIVE_INFINITY;
     const lines = topScreen(live, past, { columns, rows: null, color: stdout.isTTY === true });
     stdout.write(`${lines.join('\n')}\n`);
   }
@@ -90,8 +90,10 @@ async function watch(actions: Actions, context: CommandContext, host: Host, inte
     while (!over.aborted) {
       const live = await actions.live(context);
       const past = await pastOf(actions, context, live.status.volumes);
-      const { columns = COLUMNS, rows = null } = stdout;
-      const lines = topScreen(live, past, { columns, rows: rows === null ? null : rows - 2, color: true });
+      // A terminal that does not know its size says 0.
+      const columns = stdout.columns || COLUMNS;
+      const rows = stdout.rows ? stdout.rows - 2 : null;
+      const lines = topScreen(live, past, { columns, rows, color: true });
       const text = [...lines, '', 'q ends'].map((line) => line + CLEAR_LINE).join('\n');
       if (!over.aborted) stdout.write(HOME + text + CLEAR_BELOW);
       await pause(intervalMs, over);

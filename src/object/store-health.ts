@@ -14,7 +14,7 @@ export interface StoreHealthSnapshot {
 
 /** So many failures in a row are an outage; fewer are what every store has now and then. */
 const OUTAGE_FAILURES = 5;
-/** An outage is told again after this long; single failures not more often than this. */
+/** An outage is told again after this long, and another one not sooner; single failures not more often than this. */
 const REMIND_MS = 60_000;
 /** What the request itself is to blame for: the store has answered. */
 const ANSWERS: readonly ErrorCode[] = ['CONFLICT', 'INVALID', 'CORRUPT', 'UNSUPPORTED'];
@@ -28,7 +28,8 @@ export class StoreHealth {
   #lastError: StoreHealthSnapshot['lastError'] = null;
   /** What the operator has been told of that has not ended, or null. */
   #toldEvent: string | null = null;
-  #outageToldAtMs = Number.NEGATIVE_INFINITY;
+  /** Of each event by itself: that credentials are refused is news also right after an outage. */
+  readonly #eventToldAtMs = new Map<string, number>();
   #failureToldAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock, log: Log) {
@@ -82,10 +83,10 @@ export class StoreHealth {
       return;
     }
     const event = error.code === 'ACCESS_DENIED' ? 'credentials-refused' : 'outage-began';
-    if (now - this.#outageToldAtMs < REMIND_MS) return;
+    if (now - (this.#eventToldAtMs.get(event) ?? Number.NEGATIVE_INFINITY) < REMIND_MS) return;
     // Another kind of trouble is news; the same one is only told again.
     const news = this.#toldEvent === event ? fields : { ...fields, event };
-    this.#outageToldAtMs = now;
+    this.#eventToldAtMs.set(event, now);
     this.#toldEvent = event;
     if (error.retryable) this.#log.warn('the store does not answer; requests wait and are tried again', news);
     else this.#log.error('the store refuses what it is asked', news);

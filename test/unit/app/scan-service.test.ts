@@ -97,6 +97,12 @@ describe('ScanService', () => {
     await assert.rejects(one.bench.clock.run(scans.scanAll(never)), { code: 'CORRUPT', message: /vol \(1\)/ });
   });
 
+  test('as a job begins with no further volume once it is to end', async () => {
+    const { one, scans } = await serving();
+    await assert.rejects(one.bench.clock.run(scans.scanAll(AbortSignal.abort())), { code: 'CANCELLED' });
+    assert.deepEqual(events(one), []);
+  });
+
   test('ends with the appliance', async () => {
     const { one, scans } = await serving();
     one.bench.store.before = ({ kind }) => (kind === 'get' ? new Promise<void>(() => {}) : undefined);

@@ -45,6 +45,27 @@ describe('ProgressPrinter', () => {
     assert.deepEqual(narrow, ['\r\x1b[Kerasing demo [=====']);
   });
 
+  it('tells bytes as sizes whatever they are of, and what is to be told beside them', () => {
+    const { written, clock, progress } = printer(true);
+    const MIB = 2 ** 20;
+    // Thousands of keys a second say nothing of the bytes that come after them.
+    for (clock.ms = 0; clock.ms < 5000; clock.ms += 1000) {
+      progress.show({ unit: 'keys', done: clock.ms, total: null });
+    }
+    progress.show({ unit: 'bytes of the cache', done: 20 * MIB, total: 100 * MIB });
+    assert.match(written.at(-1) ?? '', /\] 20 MiB of 100 MiB of the cache \(20%\)$/);
+    clock.ms += 2000;
+    progress.show({ unit: 'bytes of the cache', done: 60 * MIB, total: 100 * MIB, note: '1 finding' });
+    assert.match(written.at(-1) ?? '', / 60 MiB of 100 MiB of the cache \(60%\), 1 finding, 20 MiB\/s, 2 s left$/);
+  });
+
+  it('is whole on a terminal that does not know how wide it is', () => {
+    const written: string[] = [];
+    const output = { isTTY: true, columns: 0, write: (text: string) => written.push(text) };
+    new ProgressPrinter(output, 'warming demo', () => 0).show({ unit: 'objects', done: 1, total: 2 });
+    assert.match(written[0] ?? '', /warming demo \[=+ +\] 1 of 2 objects \(50%\)$/);
+  });
+
   it('draws a bar on a terminal, not too often, and takes it away', () => {
     const { written, clock, progress } = printer(true);
     progress.show({ unit: 'objects', done: 1, total: 2 });

@@ -5,6 +5,7 @@ import type {
   ApplianceStatus,
   ConnectionStatus,
   FuseStatus,
+  JobStatus,
   TlsStatus,
   VolumeStatus,
 } from '../../../src/cli/actions.ts';
@@ -113,6 +114,49 @@ old        failed, size unknown, read-only
 
 CLIENT       WHO  TLS  VOLUME  ATTACHED  REQUESTS NOW  BYTES NOW  READ   WRITTEN
 127.0.0.1:5  -    -    media   1 m       2             8 KiB      1 GiB  0 B
+`,
+    );
+  });
+
+  it('tells the jobs, their rules where they are not the default ones, and what they came to in what a line has room for', () => {
+    const idle = {
+      running: false,
+      runningSince: null,
+      queued: false,
+      lastRun: null,
+      succeeded: 0,
+      failed: 0,
+      skipped: 0,
+    };
+    const plain = { timezone: null, overlap: 'skip', jitterMs: 0, nextRunAt: null } as const;
+    const lastRun: JobStatus['lastRun'] = {
+      ...{ id: '1', job: 'report', trigger: 'schedule', startedAt: '2026-01-02T03:04:05.678Z', durationMs: 2 },
+      ...{ result: 'failed', code: 'INTERNAL', detail: 'a\nlong story '.repeat(9) },
+    };
+    const text = statusText({
+      ...STATUS,
+      jobs: [
+        { ...idle, ...plain, name: 'flush', cron: '0 * * * *', nextRunAt: '2026-01-02T04:00:00.000Z' },
+        {
+          ...idle,
+          name: 'scan',
+          cron: '0 3 * * *',
+          timezone: 'Europe/Paris',
+          overlap: 'queue',
+          jitterMs: 60_000,
+          nextRunAt: null,
+        },
+        { ...idle, ...plain, name: 'report', cron: null, lastRun },
+        { ...idle, ...plain, name: 'cache-trim', cron: null, running: true, runningSince: '2026-01-02T03:04:05.678Z' },
+      ],
+    });
+    assert.equal(
+      text.slice(text.indexOf('JOB ')),
+      `JOB         AT                                                                      NEXT                  LAST                                TOOK  RESULT
+flush       0 * * * *                                                               2026-01-02T04:00:00Z  -                                   -     -
+scan        0 3 * * * (Europe/Paris, up to 1 m later, once more where it overlaps)  -                     -                                   -     -
+report      on demand                                                               -                     2026-01-02T03:04:05Z                2 ms  FAILED: a\\nlong story a\\nlong story a\\nlong story a\\nlong st...
+cache-trim  on demand                                                               -                     running since 2026-01-02T03:04:05Z  -     -
 `,
     );
   });

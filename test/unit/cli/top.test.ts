@@ -96,7 +96,7 @@ describe('the screen', () => {
     );
     assert.match(
       text,
-      /^media +serving +1\.41 MiB\/s +0 B\/s +44 +9\.4 +0 +91 us +181 ms +91\.8% +5 MiB \(19 s old, 4 s left\) +\[#####\.\.\.\.\.\]/m,
+      /^media +serving +1\.41 MiB\/s +0 B\/s +5 MiB \(19 s old, 4 s left\) +91 us +181 ms +91\.8% +\[#####\.{5}\] +256 MiB of 512 MiB +44 +9\.4 +0$/m,
     );
     assert.match(text, /^media: cannot upload for 1 m 1 s: gone$/m);
     assert.match(text, /^ {2}read +█ {2}most 2 KiB\/s$/m);
@@ -119,6 +119,13 @@ describe('the screen', () => {
       assert.equal(lines.length, 10);
       for (const line of lines) assert.ok(line.length <= columns, line);
     }
+  });
+
+  test('has what matters most, in whole columns, where the terminal is narrow', () => {
+    const lines = topScreen(LIVE, past, { columns: 80, rows: null, color: false });
+    const titles = lines.find((line) => line.startsWith('VOLUME'));
+    assert.match(titles ?? '', /^VOLUME +STATE +READ +WRITTEN +NOT UPLOADED( +[A-Z ]+)*$/);
+    assert.match(lines.join('\n'), /^media .* 5 MiB \(19 s old, 4 s left\)( +91 us)?$/m);
   });
 
   test('is there also before anything has been measured', () => {

@@ -53,6 +53,26 @@ describe('StoreHealth', () => {
     assert.equal(health.snapshot().state, 'failing');
   });
 
+  it('tells a refusal also right after an outage, and each of them once a minute where they come and go', async () => {
+    for (let i = 0; i < 5; i++) health.failed(unavailable);
+    health.succeeded();
+    lines.splice(0);
+    const denied = new StorageError('ACCESS_DENIED', 'no');
+    health.failed(denied);
+    health.succeeded();
+    assert.deepEqual(lines, ['error the store refuses what it is asked', 'info the store answers again']);
+    lines.splice(0);
+    for (let i = 0; i < 20; i++) {
+      health.failed(denied);
+      for (let j = 0; j < 5; j++) health.failed(unavailable);
+      health.succeeded();
+    }
+    assert.deepEqual(lines, []);
+    await clock.advance(61_000);
+    health.failed(denied);
+    assert.deepEqual(lines, ['error the store refuses what it is asked']);
+  });
+
   it('takes the refusal of a request for an answer of the store, and a cancelled one for nothing', () => {
     health.failed(unavailable);
     health.failed(new StorageError('CANCELLED', 'never mind'));
