@@ -35,7 +35,8 @@ export async function mountFilesystem({ device, dir, type, readOnly, signal }: M
     program: 'mount',
     args: ['-t', type, '-o', readOnly ? 'ro,noatime' : 'discard,noatime', device, dir],
     timeoutMs: MOUNT_TIMEOUT_MS,
-    advice: `"dmesg" may say why; "fsck.${type} ${device}" checks the filesystem`,
+    advice:
+      '"dmesg" may say why; docs/OPERATIONS.md, "The machine has crashed", tells how to have the filesystem checked',
     ...(signal === undefined ? {} : { signal }),
   });
   await runStep({
