@@ -294,11 +294,15 @@ export class CachedVolume {
   /** For a volume about to shrink: everything is uploaded, and beyond the new end nothing is remembered. */
   async shrinkTo(sizeBytes: number, signal: AbortSignal): Promise<void> {
     await this.uploadAll(signal);
-    const end = sizeBytes / PAGE_BYTES;
-    this.#store.truncate(end);
-    this.#cache.invalidate(end, Number.MAX_SAFE_INTEGER);
-    this.#fetcher.supersede(end, Number.MAX_SAFE_INTEGER);
-    await this.#uploader.checkpoint();
+    await this.#forgetFrom(sizeBytes / PAGE_BYTES);
+  }
+
+  /**
+   * For a volume about to grow: what was fetched while it shrank, as by a warming that went on, is forgotten before it could be taken for
+   * what is added.
+   */
+  async beforeGrowth(): Promise<void> {
+    await this.#forgetFrom(this.#layout.sizeBytes / PAGE_BYTES);
   }
 
   /**
@@ -349,6 +353,13 @@ export class CachedVolume {
     };
     await this.#intake.enqueue({ offset, end: offset + length, bytes: 0, step });
     return bytes as Buffer | Promise<Buffer>;
+  }
+
+  async #forgetFrom(endPage: number): Promise<void> {
+    this.#store.truncate(endPage);
+    this.#cache.invalidate(endPage, Number.MAX_SAFE_INTEGER);
+    this.#fetcher.supersede(endPage, Number.MAX_SAFE_INTEGER);
+    await this.#uploader.checkpoint();
   }
 
   /** Appends what there is room for of the data from `from` on; returns how far it came. */

@@ -192,6 +192,7 @@ export class Volume {
   async #resizeTo(sizeBytes: number, onDeleted?: (blocks: number) => void): Promise<Resized> {
     const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
     if (sizeBytes < oldSizeBytes) await this.cached?.shrinkTo(sizeBytes, new AbortController().signal);
+    else await this.cached?.beforeGrowth();
     // Before the record says that the volume grows: from then on what lies there may be data, also after a crash.
     await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes, onDeleted);
     await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });

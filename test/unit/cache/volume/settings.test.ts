@@ -1,8 +1,9 @@
 /** Sizes that change while there is something in the cache that is not in the bucket. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BLOCK, blockOf } from '../../volume/fixtures.ts';
-import { CACHE_DIRECTORY, finish, leave, machine, read, stored, upload, write } from './fixtures.ts';
+import { settle } from '../../../support/virtual-clock.ts';
+import { BLOCK, blockOf, never, RECORD } from '../../volume/fixtures.ts';
+import { blockKey, CACHE_DIRECTORY, finish, leave, machine, read, stored, upload, write } from './fixtures.ts';
 
 const MIB = 1024 * 1024;
 
@@ -113,4 +114,28 @@ test('made smaller with unsaved writes: what is left is there, and what was cut 
   assert.deepEqual(await read(one, second, 40), Buffer.alloc(BLOCK));
   await finish(one, second);
   assert.equal(await stored(one, 40), null);
+});
+
+test('made smaller while it is warmed: what was fetched of the part that goes does not come back', async () => {
+  const one = machine();
+  const { clock, store } = one.bench;
+  const bare = await one.open({}, { uncached: true });
+  await clock.run(Promise.resolve(bare.device.write(0, Buffer.alloc(64 * BLOCK, 7), { fua: false })));
+  await finish(one, bare);
+  const first = await one.open();
+  await clock.run(first.surveyed(never));
+  const held = Promise.withResolvers<void>();
+  store.before = ({ kind, keys: [key] }) => {
+    if (kind === 'get' && key?.startsWith('vol/0')) return held.promise;
+    // The cache has forgotten what is to go, and the bucket still has it.
+    if (kind === 'put' && key === RECORD) held.resolve();
+    if (kind === 'put' && key === blockKey(0)) return settle(200);
+  };
+  const warming = first.cached?.prefetch(0, 64 * BLOCK);
+  await clock.run(first.resize(32 * BLOCK, { force: true }));
+  await warming;
+  await clock.run(first.resize(64 * BLOCK, { force: false }));
+  assert.deepEqual(await read(one, first, 60), Buffer.alloc(BLOCK));
+  assert.deepEqual(await read(one, first, 20), Buffer.alloc(BLOCK, 7));
+  await finish(one, first);
 });
