@@ -67,12 +67,11 @@ export class BlockStates {
     if (this.#background === UNKNOWN) this.#background = ABSENT;
   }
 
-  /** Changes the number of blocks. Blocks that are added have the state of those never set. */
+  /** Changes the number of blocks. Blocks that are added have the state of those never set, also where one was set beyond the end. */
   resize(blockCount: number): void {
-    if (blockCount < this.#count) {
-      this.#pages.length = Math.min(this.#pages.length, Math.ceil(blockCount / PAGE_BLOCKS));
-      this.#pages[blockCount >>> PAGE_SHIFT]?.fill(this.#background, blockCount & (PAGE_BLOCKS - 1));
-    }
+    const kept = Math.min(this.#count, blockCount);
+    this.#pages.length = Math.min(this.#pages.length, Math.ceil(kept / PAGE_BLOCKS));
+    this.#pages[kept >>> PAGE_SHIFT]?.fill(this.#background, kept & (PAGE_BLOCKS - 1));
     this.#count = blockCount;
   }
 

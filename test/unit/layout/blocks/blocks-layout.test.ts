@@ -110,6 +110,25 @@ describe('blocks layout: what is written', () => {
   });
 });
 
+test('a read that ends after its block was cut off says nothing about the block that takes its place', async () => {
+  const store = new HookedObjectStore(new MemoryObjectStore());
+  await fill(store, range(0, 8));
+  const layout = openBlocks(store, PLAIN, 8 * BLOCK);
+  const barrier = new Barrier();
+  let late: Promise<Buffer> | undefined;
+  store.before = ({ op }) => {
+    if (op === 'put') late ??= layout.read(6 * BLOCK, BLOCK);
+  };
+  store.after = ({ op, keys }) => (op === 'get' && keys.includes(key(6)) ? barrier.wait() : undefined);
+  await layout.resize(4 * BLOCK);
+  await barrier.reached;
+  barrier.open();
+  assert.deepEqual(await late, Buffer.alloc(BLOCK, 1));
+  await layout.discardBeyondEnd(8);
+  await layout.resize(8 * BLOCK);
+  assert.deepEqual(await layout.read(6 * BLOCK, BLOCK), Buffer.alloc(BLOCK));
+});
+
 describe('blocks layout: peeks', () => {
   /** Holds every request of a kind until it is let go. */
   function hold(store: HookedObjectStore, op: Call['op'], when: 'before' | 'after' = 'before'): Barrier {
