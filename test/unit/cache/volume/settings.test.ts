@@ -129,7 +129,7 @@ test('made smaller while it is warmed: what was fetched of the part that goes do
     if (kind === 'get' && key?.startsWith('vol/0')) return held.promise;
     // The cache has forgotten what is to go, and the bucket still has it.
     if (kind === 'put' && key === RECORD) held.resolve();
-    if (kind === 'put' && key === blockKey(0)) return settle(200);
+    return kind === 'put' && key === blockKey(0) ? settle(200) : undefined;
   };
   const warming = first.cached?.prefetch(0, 64 * BLOCK);
   await clock.run(first.resize(32 * BLOCK, { force: true }));
