@@ -185,10 +185,16 @@ export function tellReport(report: ScanReport, log: Log): void {
   if (damageLeft + repaired > 0) {
     const [first] = report.ranges;
     const where = first === undefined ? {} : { offset: first.offset, length: first.length };
-    log.error('a scan has found damage', { ...found, ...where, repaired, damageLeft, event: 'damage-found' });
+    const places = damageLeft + repaired;
+    const message = `a scan has found damage in ${places} ${places === 1 ? 'place' : 'places'}, and repaired ${repaired} of them`;
+    log.error(message, { ...found, ...where, repaired, damageLeft, event: 'damage-found' });
   }
   const how = { blocks: checked.blocks, deepBlocks: checked.deepBlocks, deep, durationMs, damageLeft };
-  log.info('a scan is done', { ...how, ...found, event: 'scan-done' });
+  log.info(`a scan is done: ${damageLeft === 0 ? 'no damage' : `${damageLeft} damaged, not repaired`}`, {
+    ...how,
+    ...found,
+    event: 'scan-done',
+  });
 }
 
 function scanOptions({ deep, share, repair, rateBytes }: Parameters<ControlHandler>[0]): ScanOptions {

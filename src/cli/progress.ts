@@ -3,6 +3,8 @@ import { approximateDuration, approximateSize } from '../lib/units.ts';
 import type { Output, Progress, ProgressOptions } from './actions.ts';
 
 const BAR_WIDTH = 30;
+/** A shorter one says less than the room it takes. */
+const BAR_WIDTH_MIN = 6;
 const REDRAW_MS = 100;
 const LINE_EVERY_MS = 10_000;
 /** What takes a step all the time still shows that time passes. */
@@ -75,11 +77,12 @@ export class ProgressPrinter {
       return;
     }
     this.#drawn = true;
-    const line = `${this.#label} ${this.#newest === null ? '' : bar(this.#newest)}${text}`;
-    // A line that is wider than the terminal could not be taken away again.
-    const { columns } = this.#output;
     // One that does not know its width says 0.
-    this.#output.write(`\r\x1b[K${columns ? line.slice(0, columns - 1) : line}`);
+    const width = this.#output.columns ? this.#output.columns - 1 : Number.POSITIVE_INFINITY;
+    const room = width - this.#label.length - text.length - ' [] '.length;
+    const line = `${this.#label} ${this.#newest === null ? '' : bar(this.#newest, Math.min(BAR_WIDTH, room))}${text}`;
+    // A line that is wider than the terminal could not be taken away again.
+    this.#output.write(`\r\x1b[K${line.slice(0, width)}`);
   }
 
   #describe(progress: Progress, now: number): string {
@@ -92,14 +95,15 @@ export class ProgressPrinter {
         ? [amount(done)]
         : [`${number(done)} of ${amount(total)} (${percent(done, total)}%)`];
     const rate = this.#rate(done, now);
-    if (note !== undefined) facts.push(note);
-    if (rate === null) return facts.join(', ');
-    const rounded = isBytes || rate >= 10 ? Math.round(rate) : Math.round(rate * 10) / 10;
-    facts.push(`${isBytes ? approximateSize(rounded) : `${rounded} ${unit}`}/s`);
-    const leftMs = total === null || rate <= 0 ? null : ((total - done) / rate) * 1000;
+    if (rate !== null) {
+      const rounded = isBytes || rate >= 10 ? Math.round(rate) : Math.round(rate * 10) / 10;
+      facts.push(`${isBytes ? approximateSize(rounded) : `${rounded} ${unit}`}/s`);
+    }
+    const leftMs = total === null || rate === null || rate <= 0 ? null : ((total - done) / rate) * 1000;
     if (leftMs !== null && leftMs > 0 && leftMs < LEFT_MS_MAX) {
       facts.push(`${approximateDuration(Math.max(1000, leftMs))} left`);
     }
+    if (note !== undefined) facts.push(note);
     return facts.join(', ');
   }
 
@@ -127,10 +131,11 @@ export async function withProgress<T>(
   }
 }
 
-function bar({ done, total }: Progress): string {
-  if (total === null || total === 0) return '';
-  const filled = Math.floor((Math.min(done, total) / total) * BAR_WIDTH);
-  return `[${'='.repeat(filled)}${' '.repeat(BAR_WIDTH - filled)}] `;
+/** Nothing where it would have no room. */
+function bar({ done, total }: Progress, width: number): string {
+  if (total === null || total === 0 || width < BAR_WIDTH_MIN) return '';
+  const filled = Math.floor((Math.min(done, total) / total) * width);
+  return `[${'='.repeat(filled)}${' '.repeat(width - filled)}] `;
 }
 
 /** Rounded down: 100 is said only when all is done. */

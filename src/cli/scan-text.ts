@@ -39,8 +39,10 @@ function verdict({ damageLeft, repaired, counts }: ScanOutcome): string {
 
 /** Keys are whatever somebody has put into the bucket. */
 function findingText({ kind, key, offset, length, detail, repair, quarantineKey }: ScanFinding): string {
-  const where = offset === null || length === null ? '' : ` bytes ${offset} to ${offset + length - 1}`;
-  const parts = [`${kind}:${where}${key === null ? '' : ` (${escapeControls(key)})`}: ${escapeControls(detail)}`];
+  const bytes = offset === null || length === null ? null : `bytes ${offset} to ${offset + length - 1}`;
+  const object = key === null ? null : escapeControls(key);
+  const where = bytes !== null && object !== null ? `${bytes} (${object})` : (bytes ?? object);
+  const parts = [`${kind}: ${where === null ? '' : `${where}: `}${escapeControls(detail)}`];
   if (repair === 'repaired') parts.push('repaired');
   else if (repair === 'impossible') parts.push('the cache does not have all of it');
   else if (repair === 'failed') parts.push('REPAIRING FAILED');

@@ -39,10 +39,17 @@ describe('ProgressPrinter', () => {
     const { written, clock, progress } = printer(false);
     for (clock.ms = 0; clock.ms <= 10_000; clock.ms += 1000) progress.tick();
     assert.deepEqual(written, ['erasing demo: 10 s so far\n']);
+    // What it says is worth more than the bar.
     const narrow: string[] = [];
-    const output = { isTTY: true, columns: 20, write: (text: string) => narrow.push(text) };
-    new ProgressPrinter(output, 'erasing demo', () => 0).show({ unit: 'objects', done: 1, total: 2 });
-    assert.deepEqual(narrow, ['\r\x1b[Kerasing demo [=====']);
+    for (const columns of [50, 40, 20]) {
+      const output = { isTTY: true, columns, write: (text: string) => narrow.push(text) };
+      new ProgressPrinter(output, 'erasing demo', () => 0).show({ unit: 'objects', done: 1, total: 2 });
+    }
+    assert.deepEqual(narrow, [
+      `\r\x1b[Kerasing demo [${'='.repeat(6)}${' '.repeat(7)}] 1 of 2 objects (50%)`,
+      '\r\x1b[Kerasing demo 1 of 2 objects (50%)',
+      '\r\x1b[Kerasing demo 1 of 2',
+    ]);
   });
 
   it('tells bytes as sizes whatever they are of, and what is to be told beside them', () => {
@@ -56,7 +63,7 @@ describe('ProgressPrinter', () => {
     assert.match(written.at(-1) ?? '', /\] 20 MiB of 100 MiB of the cache \(20%\)$/);
     clock.ms += 2000;
     progress.show({ unit: 'bytes of the cache', done: 60 * MIB, total: 100 * MIB, note: '1 finding' });
-    assert.match(written.at(-1) ?? '', / 60 MiB of 100 MiB of the cache \(60%\), 1 finding, 20 MiB\/s, 2 s left$/);
+    assert.match(written.at(-1) ?? '', / 60 MiB of 100 MiB of the cache \(60%\), 20 MiB\/s, 2 s left, 1 finding$/);
   });
 
   it('is whole on a terminal that does not know how wide it is', () => {
