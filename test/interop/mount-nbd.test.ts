@@ -131,7 +131,9 @@ it('mounts ext4, xfs and btrfs by nbd.ko, comes back after a kill, and touches n
   timeout: JOB_TIMEOUT_MS + 60_000,
 }, async (t) => {
   if (process.env.GUEST_MOUNT === undefined) {
-    t.skip('Node needs a quarter of an hour where every instruction is emulated: GUEST_MOUNT=1 FILE_MINUTES=60 runs it');
+    t.skip(
+      'Node needs a quarter of an hour where every instruction is emulated: GUEST_MOUNT=1 FILE_MINUTES=60 runs it',
+    );
     return;
   }
   const image = await requireGuest(t);
