@@ -444,7 +444,7 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
   const stores = new Stores({ settings: hasty(settings, STATUS_DEADLINE_MS), clock, log });
   try {
     const volumes = await Promise.all(
-      Object.values(settings.volumes).map((volume) => lookAtVolume(volume, stores, signal)),
+      Object.values(settings.volumes).map((volume) => lookAtVolume(volume, settings.cache.dir, stores, signal)),
     );
     return {
       running: false,

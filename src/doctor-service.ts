@@ -148,7 +148,7 @@ async function idleVolumes(
   const askable = Object.values(settings.volumes).filter((volume) =>
     buckets.isReachable(stores.locate(volume).storeUrl),
   );
-  return Promise.all(askable.map((volume) => lookAtVolume(volume, stores, signal)));
+  return Promise.all(askable.map((volume) => lookAtVolume(volume, settings.cache.dir, stores, signal)));
 }
 
 /** Empty where there is no /proc. */

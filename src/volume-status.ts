@@ -143,15 +143,16 @@ export function missingVolumeStatus(
   };
 }
 
-/** What the bucket says of a volume that nobody serves here. */
+/** What the bucket says of a volume that nobody serves here. `ownInstance`: of the appliance that would, where it has run before. */
 export async function idleVolumeStatus(
   settings: VolumeSettings,
   options: VolumeOptions,
   store: ObjectStore,
+  ownInstance: string | null,
   signal: AbortSignal,
 ): Promise<VolumeStatus> {
   const { record, metadata, sampleBlock } = await inspectVolume(store, options.prefix, options.blockHashPrefix, signal);
-  const lease = await readLeaseStatus(store, options.prefix, signal);
+  const lease = await readLeaseStatus(store, options.prefix, ownInstance, signal);
   const absent = record === null && sampleBlock === null;
   return {
     ...missingVolumeStatus(settings, options.url, absent ? 'absent' : 'idle', null),
@@ -163,14 +164,20 @@ export async function idleVolumeStatus(
 }
 
 /** Who says that it holds the volume. Whether that is still true only time tells. */
-async function readLeaseStatus(store: ObjectStore, prefix: string, signal: AbortSignal): Promise<LeaseStatus | null> {
+async function readLeaseStatus(
+  store: ObjectStore,
+  prefix: string,
+  ownInstance: string | null,
+  signal: AbortSignal,
+): Promise<LeaseStatus | null> {
   const keys = volumeKeys(prefix);
   const object = await store.get(keys.lease, { signal });
   const lease = object === null ? null : parseLease(object);
   if (lease !== null && !lease.released) {
     const renewedAgoMs = Math.max(0, Date.now() - Date.parse(lease.renewedAt));
     const expired = renewedAgoMs > lease.durationMs;
-    return { holder: `${lease.host}:${lease.pid}`, state: expired ? 'expired' : 'other', renewedAgoMs };
+    const state = lease.instance === ownInstance ? 'left' : expired ? 'expired' : 'other';
+    return { holder: `${lease.host}:${lease.pid}`, state, renewedAgoMs };
   }
   const token = await readToken(store, keys.token, signal);
   return token === null ? null : { holder: token.text || 'unknown', state: 'token', renewedAgoMs: null };

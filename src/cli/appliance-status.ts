@@ -4,8 +4,11 @@ import type { JobStatus, MountOutcome } from './actions.ts';
 export interface LeaseStatus {
   /** Who holds it, as the holder calls itself: `host:pid`. */
   readonly holder: string;
-  /** `held`: by this appliance; `other`: by another one; `expired`: its time has passed; `token`: s3backer's token only. */
-  readonly state: 'held' | 'other' | 'expired' | 'token';
+  /**
+   * `held`: by this appliance; `left`: by one of this directory that has ended without giving it back; `other`: by another one;
+   * `expired`: its time has passed; `token`: s3backer's token only.
+   */
+  readonly state: 'held' | 'left' | 'other' | 'expired' | 'token';
   /** Null where it cannot be told. */
   readonly renewedAgoMs: number | null;
 }

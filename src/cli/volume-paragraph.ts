@@ -84,6 +84,9 @@ function troubles({ uploadError, logError, damagedPages, waitingWrites }: CacheS
 
 function leaseText({ state, holder, renewedAgoMs }: LeaseStatus): string {
   const ago = renewedAgoMs === null ? '' : `, renewed ${approximateDuration(renewedAgoMs)} ago`;
-  const words = { held: 'us', other: holder, expired: `${holder}, expired`, token: `${holder}, by token` };
+  const words = {
+    ...{ held: 'us', left: `${holder}, which has ended: the next start takes it` },
+    ...{ other: holder, expired: `${holder}, expired`, token: `${holder}, by token` },
+  };
   return escapeControls(words[state]) + ago;
 }

@@ -10,7 +10,7 @@ export interface VolumeFacts {
   readonly sharedDisk: boolean;
   readonly lease: {
     readonly holder: string;
-    readonly state: 'held' | 'other' | 'expired' | 'token';
+    readonly state: 'held' | 'left' | 'other' | 'expired' | 'token';
     readonly renewedAgoMs: number | null;
   } | null;
   readonly cache: {

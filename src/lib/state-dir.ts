@@ -29,6 +29,16 @@ export class StateDir {
     return join(path, 'control.sock');
   }
 
+  /** The identity of the appliance that has used the directory `path` on this boot; null where none has. Changes nothing there. */
+  static instanceAt(path: string): string | null {
+    try {
+      const id = readFileSync(join(path, 'instance'), 'utf8').trim();
+      return INSTANCE.test(id) ? identity(id, join(path, 'lock')) : null;
+    } catch {
+      return null;
+    }
+  }
+
   /** Takes the directory for this process, until `close`. False where another process has it. */
   tryHold(): boolean {
     return this.#lock.tryHold();
@@ -41,20 +51,16 @@ export class StateDir {
    * under a process that holds it; and both run.
    */
   instance(): string {
-    return `${this.#directoryId()}/${bootId()}/${this.#lockId()}`;
+    const id = this.#directoryId();
+    try {
+      return identity(id, this.#lock.path);
+    } catch (cause) {
+      throw unusable(this.path, cause);
+    }
   }
 
   close(): void {
     this.#lock.close();
-  }
-
-  #lockId(): string {
-    try {
-      const { dev, ino } = statSync(this.#lock.path, { bigint: true });
-      return `${dev}-${ino}`;
-    } catch (cause) {
-      throw unusable(this.path, cause);
-    }
   }
 
   #directoryId(): string {
@@ -74,6 +80,11 @@ export class StateDir {
     }
     return made;
   }
+}
+
+function identity(directoryId: string, lockPath: string): string {
+  const { dev, ino } = statSync(lockPath, { bigint: true });
+  return `${directoryId}/${bootId()}/${dev}-${ino}`;
 }
 
 /** Linux's own; elsewhere every process is on a boot of its own, and waits for leases to lapse. */

@@ -84,6 +84,8 @@ function leaseResult({ name, lease, readOnly, sharedDisk }: VolumeFacts): Result
   switch (state) {
     case 'held':
       return ok(`${name} is held by the running appliance, ${holder}${renewed}`);
+    case 'left':
+      return ok(`${name} was left by ${holder}, which ended without giving it back: the next start takes it`);
     case 'other':
       return warn(
         `${name} is held by another appliance, ${holder}${renewed}`,

@@ -9,11 +9,13 @@ import { tempDir } from '../../support/temp.ts';
 describe('the state directory', () => {
   test('is made for its owner alone, and is held by one at a time', async (t) => {
     const path = join(await tempDir(t, 'state'), 'new', 'dir');
+    assert.equal(StateDir.instanceAt(path), null);
     const first = new StateDir(path);
     assert.equal((await stat(path)).mode & 0o777, 0o700);
     assert.equal(first.tryHold(), true);
     const instance = first.instance();
     first.close();
+    assert.equal(StateDir.instanceAt(path), instance);
     const second = new StateDir(path);
     assert.equal(second.tryHold(), true);
     assert.equal(second.instance(), instance, 'after a restart it is the same appliance');

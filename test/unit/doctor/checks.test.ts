@@ -173,9 +173,10 @@ describe('volumes', () => {
 
   it('are told with who holds them', () => {
     only(leaseResults([volumeFacts()]), 'ok', /nobody/);
-    const lease = (state: 'held' | 'other' | 'expired' | 'token') =>
+    const lease = (state: 'held' | 'left' | 'other' | 'expired' | 'token') =>
       leaseResults([volumeFacts({ lease: { holder: 'nas:12', state, renewedAgoMs: 5000 } })]);
     only(lease('held'), 'ok', /the running appliance, nas:12, renewed 5/);
+    only(lease('left'), 'ok', /left by nas:12.*next start/);
     only(lease('other'), 'warn', /another appliance, nas:12/, /--take-over media/);
     only(lease('expired'), 'ok', /lapsed/);
     only(lease('token'), 'warn', /token of nas:12/);
