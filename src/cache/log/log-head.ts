@@ -54,17 +54,20 @@ export class LogHeadFile {
     this.#salt = salt;
   }
 
-  /** Null where the log was never begun. CORRUPT where no slot can be read. */
+  /**
+   * Null where the log was never begun. CORRUPT where no slot can be told; throws the disk's error where one that may be the newest
+   * cannot be read, nor its copy.
+   */
   read(): LogHead | null {
     const bytes = Buffer.alloc(FILE_BYTES);
-    const length = this.#file.readSync(bytes, 0);
     const heads: LogHead[] = [];
-    for (let at = 0; at < length; at += SLOT_BYTES) {
-      const head = this.#decode(bytes.subarray(at, length));
-      if (head !== null) heads.push(head);
+    for (const at of [0, SLOT_BYTES]) {
+      const { found, error } = this.#readCopies(at, bytes);
+      heads.push(...found);
+      if (found.length === 0 && error !== null) throw error;
     }
     if (heads.length > 0) return heads.reduce((a, b) => (b.sequence > a.sequence ? b : a));
-    if (bytes.subarray(0, length).every((byte) => byte === 0)) return null;
+    if (bytes.every((byte) => byte === 0)) return null;
     throw new StorageError(
       'CORRUPT',
       `the head of the write log, ${this.#file.path}, is damaged: what was not uploaded is lost. ${GIVE_UP}`,
@@ -93,8 +96,25 @@ export class LogHeadFile {
     this.#file.close();
   }
 
+  /** What a slot and its copy say, and why one of them could not be read. Both are put into `bytes`. */
+  #readCopies(position: number, bytes: Buffer): { readonly found: readonly LogHead[]; readonly error: unknown } {
+    const found: LogHead[] = [];
+    let error: unknown = null;
+    for (const at of [position, position + COPY_BYTES]) {
+      const slot = bytes.subarray(at, at + SLOT_BYTES);
+      try {
+        this.#file.readSync(slot, at);
+        const head = this.#decode(slot);
+        if (head !== null) found.push(head);
+      } catch (cause) {
+        error = cause;
+      }
+    }
+    return { found, error };
+  }
+
   #decode(slot: Buffer): LogHead | null {
-    if (slot.length < HEAD_BYTES || slot.readUInt32LE(0) !== MAGIC) return null;
+    if (slot.readUInt32LE(0) !== MAGIC) return null;
     if (slot.readUInt32LE(4) !== crc32(slot.subarray(8, HEAD_BYTES), this.#salt)) return null;
     const values = FIELDS.map((field, index) => [field, slot.readDoubleLE(8 + index * 8)]);
     return Object.fromEntries(values) as unknown as LogHead;

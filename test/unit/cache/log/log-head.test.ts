@@ -63,6 +63,20 @@ test('a slot that is spoiled: its copy counts; both: the one before; all of them
   }
 });
 
+test('a slot that the disk cannot read: its copy counts; both: the error, and not the one before', async () => {
+  for (const last of [4, 5]) {
+    for (const first of [0, COPY_BYTES]) {
+      const disk = newDisk();
+      await written(disk, last);
+      const newest = (last % 2) * SLOT_BYTES;
+      disk.breakSector(PATH, first + newest);
+      assert.deepEqual(readHead(disk), head(last));
+      disk.breakSector(PATH, COPY_BYTES - first + newest);
+      assert.throws(() => readHead(disk), { code: 'UNAVAILABLE' });
+    }
+  }
+});
+
 test('one of an earlier version, without copies, is read and gets them', async () => {
   const disk = newDisk();
   await written(disk, 4);
