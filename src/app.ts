@@ -61,6 +61,9 @@ const STATUS_DEADLINE_MS = 10_000;
 /** So long a running appliance may take to say how it is: health checks have deadlines of their own. */
 const HEALTH_DEADLINE_MS = 5_000;
 
+/** How often a command that does the work itself looks how far that has come. */
+const PROGRESS_EVERY_MS = 200;
+
 const clock = new SystemClock();
 
 /** The command line's actions on the real thing. */
@@ -220,8 +223,8 @@ async function eraseConfiguredVolume(
   }
   return withVolume(context, name, async ({ volume, stores, claimant, cache }) => {
     const { options, environment } = await stores.environment(volume, claimant, { cached: false });
-    const deletedObjects = await eraseVolume(options, environment, openOptions(context), (done) =>
-      onProgress({ unit: 'objects', done, total: null }),
+    const deletedObjects = await eraseVolume(options, environment, openOptions(context), (done, total) =>
+      onProgress({ unit: 'objects', done, total }),
     );
     cache?.remove();
     return { name, url: options.url, deletedObjects };
@@ -239,8 +242,18 @@ async function flushVolume(
     if (cache === null) return { name, dirtyBytes: 0 };
     const { options, environment } = await stores.environment(volume, claimant, { cached: true });
     const opened = await openVolume(options, environment, openOptions(context));
-    await opened.close(context.signal);
-    return { name, dirtyBytes: opened.cached?.status().dirtyBytes ?? 0 };
+    const dirtyBytes = (): number => opened.cached?.status().dirtyBytes ?? 0;
+    const total = dirtyBytes();
+    const looking = setInterval(
+      () => onProgress({ unit: 'bytes', done: total - dirtyBytes(), total }),
+      PROGRESS_EVERY_MS,
+    );
+    try {
+      await opened.close(context.signal);
+    } finally {
+      clearInterval(looking);
+    }
+    return { name, dirtyBytes: dirtyBytes() };
   });
 }
 

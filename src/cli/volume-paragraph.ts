@@ -84,9 +84,13 @@ function troubles({ uploadError, logError, damagedPages, waitingWrites }: CacheS
 
 function leaseText({ state, holder, renewedAgoMs }: LeaseStatus): string {
   const ago = renewedAgoMs === null ? '' : `, renewed ${approximateDuration(renewedAgoMs)} ago`;
-  const words = {
-    ...{ held: 'us', left: `${holder}, which has ended: the next start takes it` },
-    ...{ other: holder, expired: `${holder}, expired`, token: `${holder}, by token` },
+  const who = state === 'held' ? 'us' : escapeControls(holder);
+  const rest = {
+    held: '',
+    left: ', and has ended: the next start takes it',
+    other: '',
+    expired: ', expired',
+    token: ', by token',
   };
-  return escapeControls(words[state]) + ago;
+  return `${who}${ago}${rest[state]}`;
 }

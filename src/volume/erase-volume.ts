@@ -11,13 +11,14 @@ import { writeRecord } from './volume-record.ts';
 
 /**
  * Deletes every object of the volume and no other; returns how many there were. Needs no password. An erase that was
- * interrupted leaves a record that says so, and can be run again. NOT_FOUND where there is no volume.
+ * interrupted leaves a record that says so, and can be run again. NOT_FOUND where there is no volume. `onProgress` gets the number of
+ * blocks in all as soon as they have been counted, and null before.
  */
 export async function eraseVolume(
   volume: VolumeOptions,
   environment: VolumeEnvironment,
   options: Pick<OpenOptions, 'takeOver' | 'signal' | 'onLost'>,
-  onProgress: (deletedObjects: number) => void,
+  onProgress: (deletedObjects: number, blocks: number | null) => void,
 ): Promise<number> {
   const { signal } = options;
   const keys = volumeKeys(volume.prefix);
@@ -54,18 +55,45 @@ async function deleteBlocks(
   store: ObjectStore,
   blockKeys: BlockKeys,
   signal: AbortSignal,
-  onProgress: (deletedObjects: number) => void,
+  onProgress: (deletedObjects: number, blocks: number | null) => void,
 ): Promise<number> {
   let deleted = 0;
-  for await (const page of store.list(blockKeys.prefix, { signal })) {
-    const blocks = page.map(({ key }) => key).filter((key) => blockKeys.blockOf(key, BLOCK_COUNT_MAX) !== null);
-    for (let at = 0; at < blocks.length; at += DELETE_KEYS_MAX) {
-      await store.delete(blocks.slice(at, at + DELETE_KEYS_MAX), { signal });
+  let total: number | null = null;
+  const enough = new AbortController();
+  const isBlock = ({ key }: { key: string }): boolean => blockKeys.blockOf(key, BLOCK_COUNT_MAX) !== null;
+  // Ahead of the deleting, as far as listing is quicker. Nobody but the progress depends on it.
+  const counting = countKeys(store, blockKeys.prefix, isBlock, AbortSignal.any([signal, enough.signal])).then(
+    (count) => {
+      total = count;
+    },
+    () => {},
+  );
+  try {
+    for await (const page of store.list(blockKeys.prefix, { signal })) {
+      const blocks = page.filter(isBlock).map(({ key }) => key);
+      for (let at = 0; at < blocks.length; at += DELETE_KEYS_MAX) {
+        await store.delete(blocks.slice(at, at + DELETE_KEYS_MAX), { signal });
+      }
+      deleted += blocks.length;
+      // What was deleted before it was counted is missing from the count.
+      onProgress(deleted, total === null ? null : Math.max(total, deleted));
     }
-    deleted += blocks.length;
-    onProgress(deleted);
+  } finally {
+    enough.abort();
+    await counting;
   }
   return deleted;
+}
+
+async function countKeys(
+  store: ObjectStore,
+  prefix: string,
+  counts: (listed: { key: string }) => boolean,
+  signal: AbortSignal,
+): Promise<number> {
+  let count = 0;
+  for await (const page of store.list(prefix, { signal })) count += page.filter(counts).length;
+  return count;
 }
 
 async function deleteAll(store: ObjectStore, prefix: string, signal: AbortSignal): Promise<number> {

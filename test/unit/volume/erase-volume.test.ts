@@ -23,7 +23,7 @@ const FOREIGN = ['vol/0000000g', 'vol/notes.txt', 'vol/sub/00000000', 'vol2/0000
 function erase(
   { environment }: Bench,
   overrides: Partial<VolumeOptions> = {},
-  onProgress: (deleted: number) => void = () => {},
+  onProgress: (deleted: number, blocks: number | null) => void = () => {},
   signal = never,
   takeOver = false,
 ): Promise<number> {
@@ -101,7 +101,14 @@ describe('erasing', () => {
       await bucket.put(`vol/${block.toString(16).padStart(8, '0')}`, Buffer.from('x'));
     }
     const told: number[] = [];
-    assert.equal(await erase(made, {}, (deleted) => told.push(deleted)), 2501);
+    const totals = new Set<number | null>();
+    const tell = (deleted: number, blocks: number | null): void => {
+      told.push(deleted);
+      totals.add(blocks);
+      assert.ok(blocks === null || blocks >= deleted);
+    };
+    assert.equal(await erase(made, {}, tell), 2501);
+    assert.ok(totals.has(2500), 'counted beside');
     assert.deepEqual(
       told,
       [...told].sort((a, b) => a - b),
