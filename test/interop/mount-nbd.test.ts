@@ -38,7 +38,8 @@ logs=0
 # Starts "mount disk" as the appliance, and waits until it is ready.
 start() {
   logs=$((logs+1)); log=/tmp/log$logs
-  tool mount disk /srv/disk "$@" > /tmp/out 2> $log &
+  # Not by the function: its shell would be the one that is killed.
+  bucketdisk mount disk /srv/disk "$@" --config /tmp/config.json5 > /tmp/out 2> $log &
   pid=$!
   until grep -q '"event":"ready"' $log; do
     kill -0 $pid 2>/dev/null || { echo "it ended"; cat $log; exit 1; }
