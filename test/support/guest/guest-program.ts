@@ -58,8 +58,12 @@ for library in /program/lib/*; do
   for dir in /lib/x86_64-linux-gnu /lib64; do [ -e $dir/\${library##*/} ] && continue 2; done
   cp $library /lib/x86_64-linux-gnu/
 done
-export PATH=/program/bin:/bin NODE_COMPILE_CACHE=/tmp/compiled
-bucketdisk() { /program/node /program/app/dist/main.js "$@"; }
+# A file and no function: in the background a function is a shell of its own, which signals would hit instead.
+mkdir /tmp/command
+echo '#!/bin/sh
+exec /program/node /program/app/dist/main.js "$@"' > /tmp/command/bucketdisk
+chmod +x /tmp/command/bucketdisk
+export PATH=/tmp/command:/program/bin:/bin NODE_COMPILE_CACHE=/tmp/compiled
 `;
 
 /** What is installed for running, and not for working on it. */
