@@ -1,8 +1,11 @@
 /** Binds a listening socket: TCP, or a unix socket in the place of one that a dead process left behind. */
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { chmodSync, existsSync } from 'node:fs';
-import { lstat, rename, unlink } from 'node:fs/promises';
-import { connect, type ListenOptions, type Server } from 'node:net';
-import { dirname } from 'node:path';
+import { lstat, unlink } from 'node:fs/promises';
+import { connect, createServer, type ListenOptions, type Server } from 'node:net';
+import { dirname, resolve as resolvePath } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { StorageError } from '../lib/errors.ts';
 import { systemReason } from '../lib/system-reason.ts';
 
@@ -14,6 +17,10 @@ export type ListenTarget =
 /** Where a server listens; the port is the real one. */
 export type ServerAddress = { readonly host: string; readonly port: number } | { readonly path: string };
 
+/** How often, and after how long each time, somebody who is taking a socket's place is waited for. */
+const TURNS_MAX = 100;
+const TURN_MS = 20;
+
 /** Rejects with HELD where somebody else listens there, INVALID where the address cannot be listened on. */
 export async function listen(server: Server, target: ListenTarget): Promise<ServerAddress> {
   if (!('path' in target)) {
@@ -23,12 +30,17 @@ export async function listen(server: Server, target: ListenTarget): Promise<Serv
     return { host: bound.address, port: bound.port };
   }
   const { path, mode = 0o600 } = target;
-  try {
-    await bind(server, { path }, path);
-  } catch (error) {
-    if (!(await removeLeftover(path))) throw error;
-    await bind(server, { path }, path);
-  }
+  await inTurn(path, async () => {
+    try {
+      await bind(server, { path }, path);
+    } catch (error) {
+      if (!(await isLeftover(path))) throw error;
+      await unlink(path).catch((cause: unknown) => {
+        throw new StorageError('INVALID', `cannot remove the unused socket ${path}`, { cause });
+      });
+      await bind(server, { path }, path);
+    }
+  });
   try {
     // Without a wait: from here on clients come, who want to be told apart and whose errors to be heard.
     chmodSync(path, mode);
@@ -65,24 +77,31 @@ async function bind(server: Server, options: ListenOptions, where: string): Prom
 }
 
 /**
- * Takes away a socket file on which nobody listens; false where there is none. Of two servers that find one, the slower must
- * not take away what the quicker has bound by then: so it is moved aside and looked at once more.
+ * Of two servers that find a socket file on which nobody listens, the slower must not take away what the quicker has bound by
+ * then: one at a time. The turn is a socket of the abstract namespace (unix(7)), which is gone with its process; servers in
+ * different network namespaces have turns of their own.
  */
-async function removeLeftover(path: string): Promise<boolean> {
-  if (!(await isLeftover(path))) return false;
-  const aside = `${path}.${process.pid}`;
-  try {
-    await rename(path, aside);
-    if (await isLeftover(aside)) {
-      await unlink(aside);
-      return true;
+async function inTurn(path: string, work: () => Promise<void>): Promise<void> {
+  const name = createHash('sha256').update(resolvePath(path)).digest('hex').slice(0, 32);
+  for (let turn = 0; ; turn++) {
+    const place = createServer();
+    try {
+      place.listen(`\0bucketdisk-listen-${name}`);
+      await once(place, 'listening');
+    } catch (cause) {
+      // Only Linux has that namespace.
+      if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE') return work();
+      if (turn === TURNS_MAX) {
+        throw new StorageError('HELD', `somebody else is about to listen on ${path}`, { cause });
+      }
+      await delay(TURN_MS);
+      continue;
     }
-    await rename(aside, path);
-    return false;
-  } catch (error) {
-    // Somebody else was quicker; who of us can bind will show.
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
-    throw new StorageError('INVALID', `cannot replace the unused socket ${path}`, { cause: error });
+    try {
+      return await work();
+    } finally {
+      place.close();
+    }
   }
 }
 

@@ -239,6 +239,17 @@ describe('docker compose', () => {
       if (device !== stack.device('demo')) assert.equal(loopFile(device), null, `${device} is left`);
     }
 
+    const restarted = join(drive, 'restarted');
+    await mkdir(restarted);
+    const written = await writeUntil(t, restarted, async (soFar) => {
+      await eventually(async () => assert.ok(soFar() >= 20));
+      await stack.compose('restart', '-t', '60', 'bucketdisk');
+    });
+    await stack.healthy('bucketdisk');
+    t.diagnostic(`${written} files were synced before the restart`);
+    await assertServed(address, 'demo/restarted', written);
+    assert.equal(await web.inspect('{{.State.StartedAt}}'), webStarted);
+
     await stack.compose('restart', '-t', '60');
     await stack.healthy('bucketdisk');
     const again = await (await stack.healthy('web')).published(8080);
