@@ -166,7 +166,8 @@ step test -e /sys/fs/ext4/nbd0
 mkfifo /tmp/alive
 setsid sh -c "$GUARD" sh /bin/nbd-client /dev/nbd0 < /tmp/alive & guard=$!
 exec 7> /tmp/alive
-( while dd if=/dev/zero of=/mnt/file bs=64k count=4 conv=fsync 2>/dev/null; do :; done ) & writer=$!
+# It must not keep the guard waiting, which it waits for itself.
+( exec 7>&-; while dd if=/dev/zero of=/mnt/file bs=64k count=4 conv=fsync 2>/dev/null; do :; done ) & writer=$!
 sleep 1
 echo "##KILL##"
 while (exec 3<> /dev/tcp/$HOST/$FIRST) 2>/dev/null; do sleep 0.2; done
