@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../lib/clock.ts';
 import { StorageError } from '../lib/errors.ts';
-import { DELETE_KEYS_MAX, type ObjectStore } from '../object/object-store.ts';
+import { deleteListed } from '../object/delete-listed.ts';
+import type { ObjectStore } from '../object/object-store.ts';
 import { type Latencies, latenciesOf } from './latencies.ts';
 
 export interface StoreFigure extends Latencies {
@@ -49,7 +50,8 @@ export async function benchStore(store: ObjectStore, options: StoreBenchOptions)
     }
     return figures;
   } finally {
-    await removeAll(store, prefix);
+    // Not under the caller's signal: this is what is still done after an interrupt.
+    await deleteListed(store, prefix);
   }
 }
 
@@ -89,12 +91,4 @@ async function measure(
   const seconds = Math.max(0.001, (clock.now() - startedAt) / 1000);
   const bytesPerSecond = Math.round((times.length * sizeBytes) / seconds);
   return { operation, sizeBytes, concurrency, bytesPerSecond, ...latenciesOf(times) };
-}
-
-/** Not under the caller's signal: this is what is still done after an interrupt. */
-async function removeAll(store: ObjectStore, prefix: string): Promise<void> {
-  for await (const page of store.list(prefix)) {
-    const keys = page.map(({ key }) => key);
-    for (let at = 0; at < keys.length; at += DELETE_KEYS_MAX) await store.delete(keys.slice(at, at + DELETE_KEYS_MAX));
-  }
 }

@@ -2,7 +2,8 @@
 
 import { BLOCK_COUNT_MAX, BlockKeys } from '../layout/blocks/block-keys.ts';
 import { StorageError } from '../lib/errors.ts';
-import { DELETE_KEYS_MAX, type ObjectStore } from '../object/object-store.ts';
+import { deleteListed } from '../object/delete-listed.ts';
+import type { ListedObject, ObjectStore } from '../object/object-store.ts';
 import { inspectVolume } from './inspect.ts';
 import { fencedStore, holdVolume, type OpenOptions, type VolumeEnvironment } from './open-volume.ts';
 import { volumeKeys } from './volume-keys.ts';
@@ -39,7 +40,7 @@ export async function eraseVolume(
     if (record !== null) await writeRecord(store, keys.record, { ...record, erasing: true });
     const blockKeys = new BlockKeys(volume.prefix, record?.blockHashPrefix ?? blockHashPrefix ?? false);
     let deleted = await deleteBlocks(store, blockKeys, signal, onProgress);
-    deleted += await deleteAll(store, keys.quarantine, signal);
+    deleted += await deleteListed(store, keys.quarantine, { signal });
     if (record !== null) {
       await store.delete([keys.record], { signal });
       deleted += 1;
@@ -57,10 +58,9 @@ async function deleteBlocks(
   signal: AbortSignal,
   onProgress: (deletedObjects: number, blocks: number | null) => void,
 ): Promise<number> {
-  let deleted = 0;
   let total: number | null = null;
   const enough = new AbortController();
-  const isBlock = ({ key }: { key: string }): boolean => blockKeys.blockOf(key, BLOCK_COUNT_MAX) !== null;
+  const isBlock = ({ key }: ListedObject): boolean => blockKeys.blockOf(key, BLOCK_COUNT_MAX) !== null;
   // Ahead of the deleting, as far as listing is quicker. Nobody but the progress depends on it.
   const counting = countKeys(store, blockKeys.prefix, isBlock, AbortSignal.any([signal, enough.signal])).then(
     (count) => {
@@ -69,41 +69,25 @@ async function deleteBlocks(
     () => {},
   );
   try {
-    for await (const page of store.list(blockKeys.prefix, { signal })) {
-      const blocks = page.filter(isBlock).map(({ key }) => key);
-      for (let at = 0; at < blocks.length; at += DELETE_KEYS_MAX) {
-        await store.delete(blocks.slice(at, at + DELETE_KEYS_MAX), { signal });
-      }
-      deleted += blocks.length;
+    return await deleteListed(store, blockKeys.prefix, {
+      signal,
+      only: isBlock,
       // What was deleted before it was counted is missing from the count.
-      onProgress(deleted, total === null ? null : Math.max(total, deleted));
-    }
+      onDeleted: (deleted) => onProgress(deleted, total === null ? null : Math.max(total, deleted)),
+    });
   } finally {
     enough.abort();
     await counting;
   }
-  return deleted;
 }
 
 async function countKeys(
   store: ObjectStore,
   prefix: string,
-  counts: (listed: { key: string }) => boolean,
+  counts: (listed: ListedObject) => boolean,
   signal: AbortSignal,
 ): Promise<number> {
   let count = 0;
   for await (const page of store.list(prefix, { signal })) count += page.filter(counts).length;
   return count;
-}
-
-async function deleteAll(store: ObjectStore, prefix: string, signal: AbortSignal): Promise<number> {
-  let deleted = 0;
-  for await (const page of store.list(prefix, { signal })) {
-    const keys = page.map(({ key }) => key);
-    for (let at = 0; at < keys.length; at += DELETE_KEYS_MAX) {
-      await store.delete(keys.slice(at, at + DELETE_KEYS_MAX), { signal });
-    }
-    deleted += keys.length;
-  }
-  return deleted;
 }

@@ -71,15 +71,6 @@ async function round(rig: DiskRig, appliance: Appliance, number: number, tally: 
   await rig.kill(appliance);
 }
 
-/** Everything is in the bucket after a clean stop: whoever has no cache finds it there. */
-async function finish(rig: DiskRig, appliance: Appliance): Promise<void> {
-  const { code, stderr } = await appliance.stop();
-  assert.equal(code, 0, stderr.slice(-2000));
-  const other = await rig.startOther();
-  await rig.verify(other);
-  assert.equal((await other.stop()).code, 0);
-}
-
 describe('killed at any moment, with a cache', () => {
   for (const [at, variant] of VARIANTS.entries()) {
     it(`loses nothing that was flushed: ${variant.name}`, { timeout: TIMEOUT_MS }, async (t) => {
@@ -98,7 +89,7 @@ describe('killed at any moment, with a cache', () => {
         appliance = await rig.start();
         await rig.verify(appliance);
       }
-      await finish(rig, appliance);
+      await rig.finish(appliance);
       assert.ok(tally.answered > 0);
       t.diagnostic(tally.text(rig));
     });
@@ -127,7 +118,7 @@ describe('killed at any moment, with a cache', () => {
       appliance = await rig.start();
       await rig.verify(appliance);
     }
-    await finish(rig, appliance);
+    await rig.finish(appliance);
     t.diagnostic(tally.text(rig));
   });
 });

@@ -90,11 +90,6 @@ export class BlockQueues {
     return this.#queues.has(block);
   }
 
-  /** Whether a write of the block is queued or under way. */
-  isWritten(block: number): boolean {
-    return this.#lastWrite(block) !== undefined;
-  }
-
   /** The busy blocks of [first, end), in no order. */
   busyBlocks(first: number, end: number): number[] {
     const blocks: number[] = [];
@@ -106,7 +101,7 @@ export class BlockQueues {
   writtenBlocks(first: number, end: number): number[] {
     const blocks: number[] = [];
     for (const block of this.#queues.keys()) {
-      if (block >= first && block < end && this.isWritten(block)) blocks.push(block);
+      if (block >= first && block < end && this.#lastWrite(block) !== undefined) blocks.push(block);
     }
     return blocks;
   }

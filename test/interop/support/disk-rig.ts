@@ -105,6 +105,15 @@ export class DiskRig {
     return startAppliance({ lifetime: this.t, config: { ...this.config, store } });
   }
 
+  /** Everything is in the bucket after a clean stop: whoever has no cache finds it there. */
+  async finish(appliance: Appliance): Promise<void> {
+    const { code, stderr } = await appliance.stop();
+    assert.equal(code, 0, stderr.slice(-2000));
+    const other = await this.startOther();
+    await this.verify(other);
+    assert.equal((await other.stop()).code, 0);
+  }
+
   /** Starts it without waiting for anything. */
   beginStart({ configFile }: Pick<Appliance, 'configFile'>): RunningProcess {
     return startProcess(this.t, process.execPath, [MAIN, 'serve', '--config', configFile], { cwd: this.dir });
