@@ -41,6 +41,7 @@ import { reclaimMounts } from './host/volume-mount.ts';
 import { hasty, lookAtVolume } from './idle-volumes.ts';
 import { SystemClock } from './lib/clock.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
+import { weighExternalMemory } from './lib/external-memory.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
 import { mountHost } from './mount-service.ts';
@@ -68,6 +69,7 @@ const clock = new SystemClock();
 
 /** The command line's actions on the real thing. */
 export function createActions(): Actions {
+  weighExternalMemory();
   return {
     ...{ live, past },
     ...{ serve, createVolume, status, health, resizeVolume, eraseVolume: eraseConfiguredVolume },

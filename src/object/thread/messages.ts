@@ -9,7 +9,8 @@ export type Call =
   | {
       readonly name: 'put';
       readonly key: string;
-      readonly body: Uint8Array<ArrayBuffer>;
+      /** Changes hands, or is of memory that both sides see and nobody changes until it is answered. */
+      readonly body: Uint8Array;
       readonly headers: ObjectHeaders | undefined;
       readonly ifMatch: string | undefined;
       readonly ifNoneMatch: '*' | undefined;

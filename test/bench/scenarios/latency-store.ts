@@ -17,7 +17,7 @@ import { checkObjects, clearPrefix, startStore } from '../store.ts';
 
 const MIB = 1024 * 1024;
 const BLOCK_BYTES = MIB;
-const SIZE_BYTES = 128 * MIB;
+const SIZE_BYTES = 512 * MIB;
 const LATENCY = { getMs: 20, putMs: 30 };
 const WANTED = 1.5;
 /** Room for everything, and a log that is no bound. */

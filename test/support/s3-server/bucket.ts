@@ -28,18 +28,18 @@ export class Bucket extends Map<string, StoredObject> {
     this.access = access;
   }
 
-  /** Stores an object as if a client had put it. */
+  /** Stores an object as if a client had put it. `md5`: that of the body in hex, where it is known. */
   put(
     key: string,
     body: Buffer | string,
-    { headers = {}, metadata = {} }: Partial<Pick<StoredObject, 'headers' | 'metadata'>> = {},
+    { headers = {}, metadata = {}, md5 }: Partial<Pick<StoredObject, 'headers' | 'metadata'>> & { md5?: string } = {},
   ): StoredObject {
     const bytes = typeof body === 'string' ? Buffer.from(body) : body;
     const stored: StoredObject = {
       body: bytes,
       headers: { 'content-type': 'binary/octet-stream', ...headers },
       metadata,
-      etag: etagOf(bytes, headers['x-amz-server-side-encryption']),
+      etag: etagOf(bytes, headers['x-amz-server-side-encryption'], md5),
       lastModified: new Date(),
     };
     this.set(key, stored);
@@ -70,9 +70,9 @@ export class Bucket extends Map<string, StoredObject> {
 }
 
 /** An ETag is the MD5 of the body only without KMS; with it, clients must not read anything into it. */
-function etagOf(body: Buffer, encryption: string | undefined): string {
+function etagOf(body: Buffer, encryption: string | undefined, md5: string | undefined): string {
   if (encryption?.startsWith('aws:kms')) return randomBytes(16).toString('hex');
-  return createHash('md5').update(body).digest('hex');
+  return md5 ?? createHash('md5').update(body).digest('hex');
 }
 
 /** Compares as the UTF-8 bytes would: like UTF-16 code units, but surrogates sort above U+E000..U+FFFF. */

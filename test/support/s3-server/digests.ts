@@ -26,11 +26,17 @@ export function checkPayloadHash(body: Buffer, payloadHash: string | null): void
   );
 }
 
-/** Checks Content-MD5 and x-amz-checksum-*; returns the checksum headers found right, and whether there was any digest. */
-export function checkDigests(
-  body: Buffer,
-  headers: Readonly<Record<string, string>>,
-): { checksums: Record<string, string>; any: boolean } {
+export interface CheckedDigests {
+  /** Headers that were found right. */
+  readonly checksums: Readonly<Record<string, string>>;
+  /** Of the body in hex, where the request named it. */
+  readonly md5?: string;
+  /** Whether there was any digest. */
+  readonly any: boolean;
+}
+
+/** Checks Content-MD5 and x-amz-checksum-*. */
+export function checkDigests(body: Buffer, headers: Readonly<Record<string, string>>): CheckedDigests {
   const md5 = headers['content-md5'];
   if (md5 !== undefined) {
     if (!/^[A-Za-z0-9+/]{22}==$/.test(md5)) {
@@ -52,5 +58,9 @@ export function checkDigests(
     }
     checksums[name] = given;
   }
-  return { checksums, any: md5 !== undefined || Object.keys(checksums).length > 0 };
+  return {
+    checksums,
+    ...(md5 === undefined ? {} : { md5: Buffer.from(md5, 'base64').toString('hex') }),
+    any: md5 !== undefined || Object.keys(checksums).length > 0,
+  };
 }

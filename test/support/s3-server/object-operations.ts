@@ -139,10 +139,11 @@ export function putObject(
     if (value !== undefined && value !== '') stored[name] = value;
   }
   validateHeaders(stored);
-  Object.assign(stored, checkDigests(body, headers).checksums);
+  const { checksums, md5 } = checkDigests(body, headers);
+  Object.assign(stored, checksums);
   const metadata = readMetadata(headers);
   if (!shortcomings.ignoreConditions) checkWriteConditions(bucket.get(key), key, headers);
-  const object = bucket.put(key, body, { headers: stored, metadata });
+  const object = bucket.put(key, body, { headers: stored, metadata, ...(md5 === undefined ? {} : { md5 }) });
   const answer: Record<string, string> = { etag: `"${object.etag}"` };
   for (const [name, value] of Object.entries(object.headers)) {
     if (name.startsWith('x-amz-server-side-encryption') || name.startsWith('x-amz-checksum-')) answer[name] = value;

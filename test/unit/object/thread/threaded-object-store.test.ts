@@ -5,6 +5,7 @@ import { isStorageError } from '../../../../src/lib/errors.ts';
 import { ThreadedObjectStore } from '../../../../src/object/thread/threaded-object-store.ts';
 import { s3OptionsFor } from '../../../conformance/object-store/s3-options.ts';
 import { onEnd } from '../../../support/cleanup.ts';
+import * as faults from '../../../support/s3-server/faults.ts';
 import { type S3Server, startS3Server } from '../../../support/s3-server/s3-server.ts';
 
 const ENDING_THREAD = new URL('./ending-thread.ts', import.meta.url);
@@ -56,6 +57,29 @@ test('a body is not taken from the caller, and is what it was when the put was m
   assert.ok(server.bucket('bucket').get('a')?.body.equals(body.subarray(10, 90_000)));
   const read = await store.get('a');
   assert.ok(read?.body.equals(body.subarray(10, 90_000)));
+});
+
+test('bodies beside others that fail, are given up or come late: each object has its own', async (t) => {
+  const { store, server } = await openStore(t);
+  const names = Array.from({ length: 12 }, (_, index) => String(index));
+  for (let round = 1; round <= 8; round++) {
+    server.faults.clear();
+    server.faults.add(faults.status(503), { key: /1$/ });
+    server.faults.add(faults.lostAnswer(), { key: /2$/ });
+    server.faults.add(faults.late(20), { key: /[03]$/ });
+    const bodyOf = (name: string): Buffer => Buffer.alloc(100_000 + Number(name) * 1000, `${round} ${name} `);
+    const results = await Promise.allSettled(
+      names.map((name) => {
+        const signal = name === '3' ? AbortSignal.timeout(10) : undefined;
+        return store.put(name, bodyOf(name), signal === undefined ? {} : { signal });
+      }),
+    );
+    for (const [index, { status }] of results.entries()) {
+      const name = String(index);
+      assert.equal(status, /[12]$|^3$/.test(name) ? 'rejected' : 'fulfilled', name);
+      if (status === 'fulfilled') assert.ok(server.bucket('bucket').get(name)?.body.equals(bodyOf(name)), name);
+    }
+  }
 });
 
 test('options that cannot be used are refused at once', async () => {
