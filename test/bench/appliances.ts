@@ -24,6 +24,9 @@ export interface VolumeOptions {
 
 export const VOLUME = 'disk';
 
+/** The room that an appliance has where its configuration does not tell: that of tests is too small for a disk in use. */
+const DEFAULT_CACHE: Section = { size: '10GiB', logSize: '1GiB' };
+
 /** `upload` for a volume that is to be left alone: nothing is uploaded unless it is asked for. */
 export const NO_UPLOAD: Section = { age: '1h', dirty: '64GiB' };
 
@@ -37,7 +40,7 @@ export function serveVolume(bench: Bench, options: VolumeOptions): Promise<Appli
     env: bench.env,
     config: {
       store: bucket.section,
-      cache,
+      cache: { ...DEFAULT_CACHE, ...cache },
       ...(upload === undefined ? {} : { upload }),
       ...(fuse === undefined ? {} : { fuse }),
       // Lines for every request would be measured too.
