@@ -168,12 +168,27 @@ class Replay {
   /** Where something behind the end of the log was durable: what lies between is lost, and nobody can tell what it was. */
   #loss(position: number, lapEnd: number): StorageError | null {
     const { head } = this.#options;
+    if (this.#wentOnBehind(lapEnd)) {
+      const message =
+        'the newest head of the write log is damaged: flushed writes cannot be found by the one before it';
+      return new StorageError('CORRUPT', `${message}. ${WAYS_OUT_OF_DAMAGE}`);
+    }
     const claimed =
       head.durablePosition > position ? head.durablePosition : this.#durableClaim(position, position, lapEnd);
     if (claimed === null) return null;
     const bytes = claimed - position;
     const message = `the write log is damaged at position ${position}: about ${bytes} bytes of flushed writes cannot be read`;
     return new StorageError('CORRUPT', `${message}. ${WAYS_OUT_OF_DAMAGE}`);
+  }
+
+  /**
+   * Whether there is a record where the file of the head comes round again. Its space is not used while the head needs it, so that a newer
+   * head was durable, and is lost.
+   */
+  #wentOnBehind(lapEnd: number): boolean {
+    const found = new RecordHeader();
+    const bytes = this.#bytes(lapEnd, WINDOW_BYTES, true);
+    return decodeRecordHeader(bytes, 0, lapEnd, this.#options.salt, found) && found.number >= this.#options.head.number;
   }
 
   /** How much a group at or behind `from` says was durable, where that is more than `position`; else null. */

@@ -191,6 +191,42 @@ test('a header in the middle of what was durable that has rotted: CORRUPT, and n
   }
 });
 
+test('the newest head and its copy have rotted: CORRUPT where the one before it finds nothing any more, and else all of it', async () => {
+  const slotBytes = 4096;
+  let refused = 0;
+  for (let step = 0; step < 24; step++) {
+    const disk = newDisk(step);
+    const { log } = await openLog(disk);
+    await refill(disk, log, 5 * FILE_BYTES);
+    // Uploaded in one go: so far the newest head is from the one before it.
+    for (let bytes = 0; bytes < (step / 24) * LOG_BYTES_MIN && log.hasRoom(0, 4 * KIB); bytes += 4 * KIB) {
+      append(log, 0, bytesOf(1, 4 * KIB));
+    }
+    await log.sync();
+    log.dropBefore(log.records.end);
+    await log.commitHead(log.markHead());
+    const kept: number[] = [];
+    for (let tag = 2; log.hasRoom(0, 16 * KIB); tag++) {
+      append(log, 0, bytesOf(tag, 16 * KIB));
+      kept.push(tag);
+    }
+    await log.sync();
+    const heads = Buffer.alloc(4 * slotBytes);
+    disk.open(`${DIRECTORY}/head`).readSync(heads, 0);
+    const newest = heads.readDoubleLE(8) > heads.readDoubleLE(slotBytes + 8) ? 0 : 1;
+    for (const slot of [newest, newest + 2]) disk.flipBit(`${DIRECTORY}/head`, slot * slotBytes + 20);
+    try {
+      const { log: found } = await openLog(disk.kill());
+      assert.deepEqual(tags(found).slice(-kept.length), kept, `step ${step}`);
+    } catch (error) {
+      assert.ok(isStorageError(error, 'CORRUPT'), String(error));
+      assert.match(error.message, /head of the write log is damaged/);
+      refused++;
+    }
+  }
+  assert.ok(refused > 0 && refused < 24, `${refused} refused`);
+});
+
 test('an opening makes durable what it has read: an earlier process may have met a failed sync there', async () => {
   for (let seed = 0; seed < 20; seed++) {
     const disk = newDisk(seed);
