@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { silentLog } from '../../../../src/lib/log.ts';
 import { NbdServer } from '../../../../src/nbd/server.ts';
 import type { Lifetime } from '../../../support/cleanup.ts';
+import { HOST_FROM_GUEST, startGuest } from '../../../support/guest/guest.ts';
+import { type GuestImage, guestImage } from '../../../support/guest/guest-image.ts';
 import { newerDebian } from '../../../support/newer-debian.ts';
 import { type CommandResult, runCommand } from '../../../support/run-command.ts';
 import { tempDir } from '../../../support/temp.ts';
@@ -50,6 +52,26 @@ for request in (lambda: h.pread(1024, 65000), lambda: h.pwrite(bytes(1024), 6500
 h.shutdown()
 `;
 
+/** The kernel's own: what its block layer asks for, and that its queue is flushed and cut off in the end. */
+const KERNEL_SCRIPT = `
+set -euo pipefail
+modprobe nbd max_part=0
+nbd-client -b 512 -N "$EXPORT" "$HOST" "$PORT" /dev/nbd0
+dd if=/dev/urandom of=/tmp/random bs=16k count=2
+dd if=/tmp/random of=/dev/nbd0 bs=16k oflag=direct
+dd if=/tmp/random of=/dev/nbd0 bs=512 seek=64 count=3 oflag=direct,dsync
+dd if=/dev/nbd0 of=/dev/null bs=32k iflag=direct
+mkfs.ext4 -q -F -b 1024 -O ^has_journal -N 16 /dev/nbd0
+mount -t ext4 -o discard /dev/nbd0 /mnt
+dd if=/tmp/random of=/mnt/file bs=4k count=2 conv=fsync
+rm /mnt/file
+sync
+fstrim /mnt
+umount /mnt
+nbd-client -d /dev/nbd0
+`;
+const KERNEL_TIMEOUT_MS = 300_000;
+
 interface Client {
   readonly name: string;
   run(uri: string): Promise<unknown>;
@@ -60,8 +82,9 @@ const QEMU_IO = ['write -P 1 4k 8k', 'write -z 20k 4k', 'discard 4k 4k', 'flush'
 );
 const FIO_JOB = ['--name=record', '--ioengine=nbd', '--rw=randrw', '--bs=2k', '--size=32k', '--iodepth=4', '--fsync=4'];
 
-async function clients(dir: string): Promise<Client[]> {
+async function clients(lifetime: Lifetime, dir: string): Promise<Client[]> {
   const newer = await newerDebian();
+  const kernel = await guestImage();
   const python = toolPath('python3-libnbd');
   const fio = (uri: string): string[] => [...FIO_JOB, `--uri=${uri}`, '--randseed=3'];
   return [
@@ -77,6 +100,7 @@ async function clients(dir: string): Promise<Client[]> {
     // Without a kernel behind it, it hangs up once it has chosen the export. /dev/nbd0 need not be there.
     { name: 'nbd-client', run: (uri) => nbdClient(uri, ['-N', EXPORT_NAME], ['/dev/nbd0']) },
     { name: 'nbd-client-list', run: (uri) => nbdClient(uri, ['-l']) },
+    { name: 'nbd.ko', run: (uri) => runInGuest(lifetime, kernel, uri) },
     { name: 'nbdinfo-1.22', run: (uri) => newer.run('nbdinfo', [uri]) },
     { name: 'nbdinfo-1.22-map', run: (uri) => newer.run('nbdinfo', ['--map=bucketdisk:state', uri]) },
     { name: 'libnbd-1.22', run: (uri) => newer.run('python3', ['-c', LIBNBD_SCRIPT, uri]) },
@@ -88,6 +112,13 @@ async function clients(dir: string): Promise<Client[]> {
 function nbdClient(uri: string, before: readonly string[], after: readonly string[] = []): Promise<CommandResult> {
   const { hostname, port } = new URL(uri);
   return runCommand(toolPath('nbd-client'), [...before, hostname, port, ...after], { okCodes: null });
+}
+
+async function runInGuest(lifetime: Lifetime, image: GuestImage, uri: string): Promise<string> {
+  const { port } = new URL(uri);
+  const names = `HOST=${HOST_FROM_GUEST} PORT=${port} EXPORT=${EXPORT_NAME}`;
+  const guest = await startGuest(lifetime, image, { job: `${names}\n${KERNEL_SCRIPT}` });
+  return guest.finished(KERNEL_TIMEOUT_MS);
 }
 
 function nbdkit(uri: string): string[] {
@@ -127,7 +158,7 @@ async function main(lifetime: Lifetime): Promise<void> {
   await mkdir(RECORDINGS_DIR, { recursive: true });
   for (const name of await readdir(RECORDINGS_DIR)) await rm(join(RECORDINGS_DIR, name));
   const dir = await tempDir(lifetime, 'record');
-  for (const client of await clients(dir)) {
+  for (const client of await clients(lifetime, dir)) {
     for (const [i, bytes] of (await record(client)).entries()) {
       await writeFile(join(RECORDINGS_DIR, `${client.name}-${i}.bin`), bytes);
       process.stdout.write(`${client.name}-${i}: ${bytes.length} bytes\n`);
