@@ -59,8 +59,17 @@ async function runMany(subject: string, from: number, count: number): Promise<bo
   return outcome.failures.length === 0;
 }
 
+const USAGE = `npm run sim -- [options]
+  --seeds N           runs so many, 1,000 unless told, on all cores, and names those that fail
+  --from S            the first of them, 1 unless told
+  --seed S            repeats that one alone, exactly
+  --trace             with --seed: shows what happens in it
+  --subject NAME      what is simulated, ${SUBJECT} unless told; an unknown name has all of them listed
+`;
+
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', short: 'h', default: false },
     seeds: { type: 'string', default: '1000' },
     from: { type: 'string', default: '1' },
     seed: { type: 'string' },
@@ -68,6 +77,10 @@ const { values } = parseArgs({
     subject: { type: 'string', default: SUBJECT },
   },
 });
+if (values.help) {
+  say(USAGE);
+  process.exit();
+}
 const passed =
   values.seed === undefined
     ? await runMany(values.subject, wholeNumber('from', values.from), wholeNumber('seeds', values.seeds))

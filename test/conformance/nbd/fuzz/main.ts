@@ -15,13 +15,24 @@ const TELL_MS = 10_000;
 /** Some thousand conversations into the run everything that is kept for reuse is there. */
 const WARM_CONVERSATIONS = 5_000;
 
+const USAGE = `npm run fuzz -- [options]
+  --conversations N   so many are played, 20,000 unless told
+  --first SEED        the first seed, 1 unless told; the run ends at the first that goes wrong, and names it
+  --sockets PERCENT   so many of a hundred go over real sockets, 5 unless told
+`;
+
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', short: 'h', default: false },
     conversations: { type: 'string', default: '20000' },
     first: { type: 'string', default: '1' },
     sockets: { type: 'string', default: '5' },
   },
 });
+if (values.help) {
+  process.stdout.write(USAGE);
+  process.exit();
+}
 const wanted = Number(values.conversations);
 const socketShare = Number(values.sockets) / 100;
 assert.ok(wanted >= 1 && Number(values.first) >= 0 && socketShare >= 0 && socketShare <= 1, 'arguments out of range');
