@@ -175,9 +175,9 @@ export class WriteLog {
     return this.#files.sizeBytes;
   }
 
-  /** From the oldest record that is needed to the end. */
+  /** From the file that the oldest needed record is in to the end: files become free as a whole. */
   get usedBytes(): number {
-    return this.#appender.position - this.#firstPosition;
+    return this.#appender.position - this.#files.fileStart(this.#firstPosition);
   }
 
   /** Why the last attempt to make it durable failed, or null. */

@@ -212,6 +212,23 @@ test('a full log has room again once its head has been written down, and not bef
   assert.ok(!log.isFull);
 });
 
+test('a log that is full is all in use, wherever in a file its head is', async () => {
+  for (let moved = 0; moved < 8; moved++) {
+    const { log } = await openLog(newDisk(moved));
+    for (let bytes = 0; bytes < (moved * LOG_BYTES_MIN) / 32; bytes += 4 * KIB) append(log, 0, bytesOf(1, 4 * KIB));
+    await log.sync();
+    log.dropBefore(log.records.end);
+    await log.commitHead(log.markHead());
+    assert.ok(
+      log.usedBytes <= log.sizeBytes / 4,
+      'nothing is needed, but of the file that the head is in nothing is free',
+    );
+    while (log.hasRoom(0, 4 * KIB)) append(log, 0, bytesOf(1, 4 * KIB));
+    assert.ok(log.usedBytes > 0.9 * log.sizeBytes, `${log.usedBytes} of ${log.sizeBytes}`);
+    log.abandon();
+  }
+});
+
 test('a head that cannot be written keeps the space, and can be tried again', async () => {
   const disk = new HookedDisk(newDisk());
   const { log } = await openLog(disk);
