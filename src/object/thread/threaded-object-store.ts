@@ -31,8 +31,8 @@ import { SharedBodies } from './shared-bodies.ts';
 /** As it is now: TypeScript, or what is built from it. */
 const THREAD = new URL(import.meta.url.endsWith('.ts') ? './s3-thread.ts' : './s3-thread.js', import.meta.url);
 
-/** Of bodies that are not being sent at present: a batch of uploads. */
-const BODIES_KEPT_BYTES_MAX = 32 * 1024 * 1024;
+/** Of bodies that both threads see: more than a batch of uploads. Others are handed over. */
+const BODIES_BYTES_MAX = 64 * 1024 * 1024;
 
 interface Pending {
   readonly resolve: (value: Value) => void;
@@ -46,7 +46,7 @@ export class ThreadedObjectStore implements ObjectStore {
   readonly #options: S3StoreOptions;
   readonly #code: URL;
   readonly #pending = new Map<number, Pending>();
-  readonly #bodies = new SharedBodies(BODIES_KEPT_BYTES_MAX);
+  readonly #bodies = new SharedBodies(BODIES_BYTES_MAX);
   #worker: Promise<Worker> | null = null;
   #nextId = 0;
 

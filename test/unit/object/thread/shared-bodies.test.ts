@@ -1,6 +1,9 @@
-/** Memory for bodies that two threads see: whole copies, used again only once it has been given back, and not kept without bound. */
+/** Memory for bodies that two threads see: whole copies, used again only once it has been given back, and bounded whatever becomes of it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { SharedBodies } from '../../../../src/object/thread/shared-bodies.ts';
 
 const KIB = 1024;
@@ -37,10 +40,35 @@ test('what is much too large for a body is left for others', () => {
   assert.equal((bodies.copyOf(Buffer.alloc(256 * KIB)) as Uint8Array).buffer, large.buffer);
 });
 
-test('no more is kept than may be', () => {
+test('no more is made than may be, what was never given back included until it has been collected', async () => {
   const bodies = new SharedBodies(200 * KIB);
-  const copies = [1, 2].map((fill) => bodies.copyOf(Buffer.alloc(128 * KIB, fill)) as Uint8Array<SharedArrayBuffer>);
-  for (const copy of copies) bodies.giveBack(copy);
-  const again = [3, 4].map((fill) => (bodies.copyOf(Buffer.alloc(128 * KIB, fill)) as Uint8Array).buffer);
-  assert.equal(again.filter((buffer) => copies.some((copy) => copy.buffer === buffer)).length, 1);
+  const first = bodies.copyOf(Buffer.alloc(128 * KIB)) as Uint8Array<SharedArrayBuffer>;
+  assert.equal(bodies.copyOf(Buffer.alloc(128 * KIB)), null, 'it is in use');
+  bodies.giveBack(first);
+  // Of a put that fails.
+  assert.equal(bodies.copyOf(Buffer.alloc(128 * KIB))?.buffer, first.buffer);
+  assert.equal(bodies.copyOf(Buffer.alloc(128 * KIB)), null, 'it may still be read from');
+  const left = new SharedBodies(200 * KIB);
+  (() => left.copyOf(Buffer.alloc(128 * KIB)))();
+  assert.equal(left.copyOf(Buffer.alloc(128 * KIB)), null);
+  assert.ok(await collectedUntil(() => left.copyOf(Buffer.alloc(128 * KIB)) !== null));
 });
+
+test('free memory of sizes that nobody wants any more gives way to others', async () => {
+  const bodies = new SharedBodies(200 * KIB);
+  (() => bodies.giveBack(bodies.copyOf(Buffer.alloc(128 * KIB)) as Uint8Array<SharedArrayBuffer>))();
+  assert.equal(bodies.copyOf(Buffer.alloc(190 * KIB)), null);
+  assert.ok(await collectedUntil(() => bodies.copyOf(Buffer.alloc(190 * KIB)) !== null));
+});
+
+/** Whether it is so once the heap has been collected, a few times at most. */
+async function collectedUntil(isSo: () => boolean): Promise<boolean> {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  for (let round = 0; round < 50; round++) {
+    collect();
+    await setImmediate();
+    if (isSo()) return true;
+  }
+  return false;
+}
