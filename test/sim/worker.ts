@@ -4,6 +4,8 @@ import { addOutcomes, NO_OUTCOME, runSeed, type SeedRange, UnhandledRejections }
 
 // As in an appliance; a seed takes an eighth less time.
 weighExternalMemory();
+// Errors are made by the thousand; whoever repeats a seed that fails sees where they come from.
+Error.stackTraceLimit = 0;
 const unhandled = new UnhandledRejections();
 
 async function runShare({ subject, from, count }: SeedRange): Promise<void> {

@@ -59,8 +59,8 @@ export interface ChainPoint {
 
 /** Fills one batch after another. */
 export class BatchEncoder {
-  readonly #words = new Uint32Array(BATCH_WORDS_MAX);
-  readonly #bytes = Buffer.from(this.#words.buffer);
+  readonly #bytes = Buffer.allocUnsafeSlow(BATCH_WORDS_MAX * WORD_BYTES);
+  readonly #words = new Uint32Array(this.#bytes.buffer);
   #length = HEADER_WORDS;
 
   get isEmpty(): boolean {
