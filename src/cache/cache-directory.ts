@@ -5,7 +5,7 @@ import { StorageError } from '../lib/errors.ts';
 import { silentLog } from '../lib/log.ts';
 import { DamagedPages } from './dirty/damaged-pages.ts';
 import { DirtyStore } from './dirty/dirty-store.ts';
-import { saltOf, WriteLog } from './log/write-log.ts';
+import { saltOf, WriteLog, type WriteLogOptions } from './log/write-log.ts';
 import { PAGE_BYTES } from './page.ts';
 import { ExtentBuilder, mergeZeroes } from './upload/upload-batch.ts';
 import { WAYS_OUT } from './ways-out.ts';
@@ -20,7 +20,7 @@ export function logDirectory(directory: string): string {
 
 /** Whether the cache of `volumeId` has writes that are not in the bucket. Rejects with CORRUPT where it cannot be told. */
 export async function hasUnsaved(disk: Disk, directory: string, volumeId: string): Promise<boolean> {
-  const found = await readStore(disk, directory, volumeId);
+  const found = await readStore(disk, directory, volumeId, false);
   if (found === null) return false;
   const { store, loss } = found;
   store.log.abandon();
@@ -52,7 +52,7 @@ export interface UnsavedExtents {
  * at all.
  */
 export async function readUnsaved(disk: Disk, directory: string, volumeId: string): Promise<UnsavedExtents> {
-  const found = await readStore(disk, directory, volumeId);
+  const found = await readStore(disk, directory, volumeId, true);
   if (found === null) return { extents: noExtents(), damagedPages: () => [], loss: null, close: () => {} };
   const { store, loss } = found;
   return {
@@ -85,10 +85,15 @@ interface FoundStore {
   readonly loss: StorageError | null;
 }
 
-/** Null where there is no log. */
-async function readStore(disk: Disk, directory: string, volumeId: string): Promise<FoundStore | null> {
+/** Null where there is no log. `givesUp`: what the disk cannot read is left out. */
+async function readStore(
+  disk: Disk,
+  directory: string,
+  volumeId: string,
+  givesUp: boolean,
+): Promise<FoundStore | null> {
   if (!disk.exists(`${logDirectory(directory)}/head`)) return null;
-  const found = await WriteLog.read({
+  const options: WriteLogOptions = {
     disk,
     directory: logDirectory(directory),
     sizeBytes: null,
@@ -96,12 +101,13 @@ async function readStore(disk: Disk, directory: string, volumeId: string): Promi
     nowMs: () => 0,
     log: silentLog,
     onRoom: () => {},
-  });
+  };
+  const found = await WriteLog.read(options, givesUp);
   if (found === null) return null;
   const { log, damaged, loss } = found;
   try {
     const store = new DirtyStore(log, DamagedPages.open(disk, directory), () => false);
-    store.replay(Number.MAX_SAFE_INTEGER / PAGE_BYTES, damaged);
+    store.replay(Number.MAX_SAFE_INTEGER / PAGE_BYTES, damaged, givesUp);
     return { store, loss };
   } catch (error) {
     log.abandon();

@@ -6,5 +6,9 @@ export const WAYS_OUT =
 export const WAYS_OUT_OF_DAMAGE =
   'Save what can be read with "bucketdisk cache export VOLUME FILE", then give up the rest with "bucketdisk cache drop VOLUME --force"';
 
+/** The same where the disk fails to read it, and may not do so for ever. */
+export const WAYS_OUT_OF_FAILURE =
+  'Try again; where that does not help, "bucketdisk cache export VOLUME FILE" saves what can be read, and "bucketdisk cache drop VOLUME --force" gives up the rest';
+
 /** Where nothing can be read. */
 export const GIVE_UP = 'Give it up with "bucketdisk cache drop VOLUME --force"';

@@ -30,14 +30,17 @@ export class DirtyStore {
 
   /**
    * Takes up what the log held when it was opened, `damaged` parts of it excepted. `endPage`: the volume ends there; what lies
-   * beyond is passed over.
+   * beyond is passed over. `givesUp`: what the disk cannot read is taken for damaged.
    */
-  replay(endPage: number, damaged: readonly DamagedPart[]): void {
+  replay(endPage: number, damaged: readonly DamagedPart[], givesUp = false): void {
     const { records } = this.log;
     for (let number = records.first; number < records.end; number++) {
       const offset = records.offset(number);
       this.damaged.deleteRange(pageAfter(offset), pageOf(offset + records.length(number)));
-      applyRecord(this.map, this.log, number, (page, error) => this.#noteUnreadable(page, error));
+      applyRecord(this.map, this.log, number, (page, error) => {
+        if (givesUp && isStorageError(error)) this.damaged.add(page);
+        else this.#noteUnreadable(page, error);
+      });
     }
     for (const { number, index } of damaged) {
       const page = pageOf(records.offset(number)) + index;

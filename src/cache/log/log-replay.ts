@@ -1,6 +1,6 @@
 /** Reading the log from its head to its end after a stop of whatever kind. */
-import { StorageError } from '../../lib/errors.ts';
-import { WAYS_OUT_OF_DAMAGE } from '../ways-out.ts';
+import { isStorageError, StorageError } from '../../lib/errors.ts';
+import { WAYS_OUT_OF_DAMAGE, WAYS_OUT_OF_FAILURE } from '../ways-out.ts';
 import type { LogFiles } from './log-files.ts';
 import { alignUp, GROUP_ALIGN_BYTES } from './log-files.ts';
 import type { LogHead } from './log-head.ts';
@@ -26,6 +26,8 @@ export interface ReplayOptions {
   readonly head: LogHead;
   readonly salt: number;
   readonly atMs: number;
+  /** What the disk cannot read is passed over, and is a loss; else it is met with the disk's error, and may be tried again. */
+  readonly givesUp: boolean;
 }
 
 /** Where the log ends. */
@@ -65,6 +67,8 @@ class Replay {
   #windowPosition = 0;
   #windowBytes = 0;
   #previousChecksum: number;
+  /** Behind the last piece that has been passed over. */
+  #unreadableEnd = 0;
 
   constructor(records: LogRecords, options: ReplayOptions) {
     this.#records = records;
@@ -99,7 +103,7 @@ class Replay {
     // What follows the last record of a group is filling.
     const end = alignUp(position, GROUP_ALIGN_BYTES);
     return {
-      loss: this.#loss(end, lapEnd),
+      loss: this.#loss(end, lapEnd) ?? this.#unknown(position),
       position: end,
       recordsEndPosition: position,
       previousChecksum: this.#previousChecksum,
@@ -181,14 +185,29 @@ class Replay {
     return new StorageError('CORRUPT', `${message}. ${WAYS_OUT_OF_DAMAGE}`);
   }
 
+  /** Where something behind the last record has been passed over: it may have been the next. */
+  #unknown(position: number): StorageError | null {
+    if (this.#unreadableEnd <= position) return null;
+    const message = `whether the write log goes on at position ${position} cannot be told: the disk does not read it`;
+    return new StorageError('CORRUPT', `${message}. ${WAYS_OUT_OF_DAMAGE}`);
+  }
+
   /**
    * Whether there is a record where the file of the head comes round again. Its space is not used while the head needs it, so that a newer
    * head was durable, and is lost.
    */
   #wentOnBehind(lapEnd: number): boolean {
+    const { files, head, salt } = this.#options;
     const found = new RecordHeader();
-    const bytes = this.#bytes(lapEnd, WINDOW_BYTES, true);
-    return decodeRecordHeader(bytes, 0, lapEnd, this.#options.salt, found) && found.number >= this.#options.head.number;
+    const bytes = Buffer.alloc(GROUP_ALIGN_BYTES);
+    try {
+      files.readSync(bytes, lapEnd);
+    } catch (error) {
+      if (!isStorageError(error)) throw error;
+      // Where the head is the newest, nothing is there that is needed.
+      return false;
+    }
+    return decodeRecordHeader(bytes, 0, lapEnd, salt, found) && found.number >= head.number;
   }
 
   /** How much a group at or behind `from` says was durable, where that is more than `position`; else null. */
@@ -225,7 +244,35 @@ class Replay {
     const { files } = this.#options;
     const readBytes = Math.min(WINDOW_BYTES, files.fileEnd(position) - position);
     this.#windowPosition = position;
-    this.#windowBytes = files.readSync(this.#window.subarray(0, readBytes), position);
+    this.#windowBytes = this.#fill(this.#window.subarray(0, readBytes), position);
     return this.#window.subarray(0, Math.min(this.#windowBytes, length));
   }
+
+  #fill(target: Buffer, position: number): number {
+    const { files, givesUp } = this.#options;
+    try {
+      return files.readSync(target, position);
+    } catch (error) {
+      if (!isStorageError(error)) throw error;
+      if (!givesUp) throw unreadable(error);
+      const firstEnd = alignUp(position + 1, GROUP_ALIGN_BYTES) - position;
+      if (target.length <= firstEnd) {
+        target.fill(0);
+        this.#unreadableEnd = Math.max(this.#unreadableEnd, position + target.length);
+      } else {
+        for (let from = 0, to = firstEnd; from < target.length; from = to, to += GROUP_ALIGN_BYTES) {
+          this.#fill(target.subarray(from, to), position + from);
+        }
+      }
+      return target.length;
+    }
+  }
+}
+
+function unreadable(cause: StorageError): StorageError {
+  const { code, message, retryable } = cause;
+  return new StorageError(code, `the write log cannot be read: ${message}. ${WAYS_OUT_OF_FAILURE}`, {
+    cause,
+    retryable,
+  });
 }

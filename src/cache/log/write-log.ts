@@ -103,7 +103,7 @@ export class WriteLog {
       if (found !== null) {
         files = await LogFiles.open(disk, directory, found.fileBytes, found.fileCount);
         const records = new LogRecords(found.number);
-        const end = await replayLog(records, { files, head: found, salt, atMs: nowMs() });
+        const end = await replayLog(records, { files, head: found, salt, atMs: nowMs(), givesUp: false });
         if (end.loss !== null) throw end.loss;
         await writeAgain(files, Math.max(end.claimedPosition, found.position), end);
         head = {
@@ -146,9 +146,10 @@ export class WriteLog {
 
   /**
    * Reads what the log holds, as far as that can be told, without changing any of it: the log that comes of it is only to be read
-   * and abandoned. `loss`: why that is not all that was flushed. Null where none was ever begun.
+   * and abandoned. `loss`: why that is not all that was flushed. Null where none was ever begun. `givesUp`: what the disk cannot read is
+   * left out.
    */
-  static async read(options: WriteLogOptions): Promise<FoundLog | null> {
+  static async read(options: WriteLogOptions, givesUp: boolean): Promise<FoundLog | null> {
     const { disk, directory, salt, nowMs } = options;
     const headFile = new LogHeadFile(disk.open(`${directory}/head`), salt);
     let files: LogFiles | null = null;
@@ -160,7 +161,7 @@ export class WriteLog {
       }
       files = await LogFiles.open(disk, directory, head.fileBytes, head.fileCount);
       const records = new LogRecords(head.number);
-      const end = await replayLog(records, { files, head, salt, atMs: nowMs() });
+      const end = await replayLog(records, { files, head, salt, atMs: nowMs(), givesUp });
       const { position, previousChecksum, damaged, loss } = end;
       const log = new WriteLog(options, { files, headFile, head, records, position, previousChecksum });
       return { log, damaged, loss };

@@ -227,6 +227,21 @@ test('the newest head and its copy have rotted: CORRUPT where the one before it 
   assert.ok(refused > 0 && refused < 24, `${refused} refused`);
 });
 
+test('a sector that cannot be read where nothing is that is needed is in nobody’s way', async () => {
+  for (const sector of [0, 4 * KIB]) {
+    const disk = newDisk();
+    const { log } = await openLog(disk);
+    await refill(disk, log, 4 * FILE_BYTES + FILE_BYTES / 2);
+    const { position } = log.markHead();
+    assert.ok(place(position).at > 8 * KIB, 'in the midst of a file');
+    append(log, 0, bytesOf(7, 16 * KIB));
+    await log.sync();
+    disk.breakSector(place(position).path, sector);
+    const { log: found } = await openLog(disk.kill());
+    assert.deepEqual(tags(found), [7]);
+  }
+});
+
 test('an opening makes durable what it has read: an earlier process may have met a failed sync there', async () => {
   for (let seed = 0; seed < 20; seed++) {
     const disk = newDisk(seed);

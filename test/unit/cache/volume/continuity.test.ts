@@ -298,6 +298,40 @@ test('a log that is damaged is not opened; what can be read of it is saved, and 
   await finish(one, second);
 });
 
+test('a sector of the log that the disk cannot read: refused with the way out, and export saves everything else and says so', async () => {
+  const blocks = [2, 4, 6, 8, 10, 12];
+  for (const [what, at, lost] of [
+    ['a header', (one: Machine) => headerOf(one, 8) + 17, [8, 10, 12]],
+    ['data', (one: Machine) => headerOf(one, 8) + 4096, [8]],
+    ['the last header', (one: Machine) => headerOf(one, 12) + 17, [12]],
+    ['what may have been the next', (one: Machine) => headerOf(one, 12) + BLOCK + 8192, []],
+  ] as const) {
+    const one = machine();
+    const first = await one.open();
+    for (const block of blocks) await write(one, first, block, blockOf(block));
+    kill(one);
+    one.disk.breakSector(`${CACHE_DIRECTORY}/log/00`, at(one));
+    const ways = /cannot be read: .*Try again.*cache export.*cache drop VOLUME --force/;
+    await assert.rejects(one.open(), { code: 'UNAVAILABLE', message: ways }, what);
+    const home = CacheHome.open(one.disk, CACHE_DIRECTORY);
+    await assert.rejects(home.hasUnsaved(), { code: 'UNAVAILABLE', message: ways }, what);
+    const unsaved = await readUnsaved(one.disk, CACHE_DIRECTORY, home.volumeId ?? '');
+    const whole = new Set<number>();
+    for await (const { offset, data } of unsaved.extents) {
+      if (data?.length === BLOCK) whole.add(offset / BLOCK);
+      const from = offset % BLOCK;
+      assert.deepEqual(data, blockOf(Math.floor(offset / BLOCK)).subarray(from, from + (data?.length ?? 0)), what);
+    }
+    assert.deepEqual(
+      [...whole],
+      blocks.filter((block) => !(lost as readonly number[]).includes(block)),
+      what,
+    );
+    assert.ok(unsaved.loss !== null || unsaved.damagedPages().length > 0, what);
+    unsaved.close();
+  }
+});
+
 test('killed with unsaved writes, and the disk full at the next start: it needs no new space to go on', async () => {
   const one = machine();
   const first = await one.open();
