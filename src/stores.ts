@@ -18,7 +18,6 @@ import { StoreMetrics, type StoreMetricsSnapshot } from './object/store-metrics.
 import { ThreadedObjectStore } from './object/thread/threaded-object-store.ts';
 import { type UploadWindowStatus, UploadWindows } from './schedule/upload-windows.ts';
 import type { Claimant } from './volume/claim.ts';
-import { GatedObjectStore } from './volume/gated-object-store.ts';
 import type { CacheEnvironment, VolumeEnvironment } from './volume/open-volume.ts';
 import { volumeKeys } from './volume/volume-keys.ts';
 import type { VolumeOptions } from './volume/volume-options.ts';
@@ -42,8 +41,6 @@ export interface StoresOptions {
 interface Stack {
   /** For blocks: limited in requests and bytes. */
   readonly data: ObjectStore;
-  /** The same under a gate, which is asked before each attempt of a write. */
-  readonly gated: (mayWrite: () => boolean) => ObjectStore;
   /** For leases: the same bucket, past the limits. */
   readonly control: ObjectStore;
   probe: Promise<ConditionalPuts> | null;
@@ -96,7 +93,6 @@ export class Stores {
     const blockSizeBytes = volume.blockSizeBytes ?? 1024 * 1024;
     const environment: VolumeEnvironment = {
       store: stack.data,
-      gatedStore: stack.gated,
       controlStore: stack.control,
       conditionalPuts: () => {
         stack.probe ??= probeConditionalPuts(stack.control, volumeKeys(keyPrefix).reserved).catch((error: unknown) => {
@@ -213,11 +209,9 @@ export class Stores {
       failed: (error) => this.#health.failed(error),
       retried: () => this.#metrics.countRetry(),
     };
-    const limited = (inner: ObjectStore): ObjectStore =>
-      new RetryingObjectStore(new LimitedObjectStore(inner, this.#throttle), policy, clock, attempts);
+    const limited = new LimitedObjectStore(instrumented, this.#throttle);
     return {
-      data: limited(instrumented),
-      gated: (mayWrite) => limited(new GatedObjectStore(instrumented, mayWrite)),
+      data: new RetryingObjectStore(limited, policy, clock, attempts),
       control: new RetryingObjectStore(instrumented, policy, clock, attempts),
       probe: null,
     };

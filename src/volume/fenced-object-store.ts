@@ -16,8 +16,10 @@ import type { WriteFence } from './fence.ts';
 
 /**
  * A write waits while the lease has lapsed, is cut off when it lapses under way, and is made again once the lease is known
- * to be still ours: a PUT of a block and a DELETE may be repeated. After another writer has taken the volume it rejects
- * with FENCED. Reads pass: who may read stale bytes is for the device to say.
+ * to be still ours: a PUT of a block and a DELETE may be repeated. The bucket asks once more right before it sends it: wherever it
+ * has waited, for a pause between attempts, a place or a limit on bytes, the lease may have lapsed, and on a machine that was
+ * suspended no timer has told so yet. After another writer has taken the volume it rejects with FENCED. Reads pass: who may read stale bytes is
+ * for the device to say.
  */
 export class FencedObjectStore implements ObjectStore {
   readonly #inner: ObjectStore;
@@ -45,11 +47,11 @@ export class FencedObjectStore implements ObjectStore {
   }
 
   put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
-    return this.#whilePermitted(options.signal, (signal) => this.#inner.put(key, body, { ...options, signal }));
+    return this.#whilePermitted(options, (fenced) => this.#inner.put(key, body, { ...options, ...fenced }));
   }
 
   delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {
-    return this.#whilePermitted(options.signal, (signal) => this.#inner.delete(keys, { ...options, signal }));
+    return this.#whilePermitted(options, (fenced) => this.#inner.delete(keys, { ...options, ...fenced }));
   }
 
   list(prefix: string, options?: ListOptions): AsyncIterable<readonly ListedObject[]> {
@@ -66,12 +68,17 @@ export class FencedObjectStore implements ObjectStore {
       throw new StorageError('CANCELLED', 'gave up waiting for the right to write', { cause: caller.reason });
   }
 
-  async #whilePermitted<T>(caller: AbortSignal | undefined, write: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async #whilePermitted<T>(
+    { signal: caller, mayStart: mayStartFor }: RequestOptions,
+    write: (fenced: Required<RequestOptions>) => Promise<T>,
+  ): Promise<T> {
+    const mayStart = (): boolean => this.#fence.valid && mayStartFor?.() !== false;
     for (;;) {
       if (!this.#fence.valid) await this.#permitted(caller);
       const { lapse } = this.#fence;
       try {
-        return await write(caller === undefined ? lapse : AbortSignal.any([lapse, caller]));
+        const signal = caller === undefined ? lapse : AbortSignal.any([lapse, caller]);
+        return await write({ signal, mayStart });
       } catch (error) {
         if (isStorageError(error, 'TIMEOUT', 'UNAVAILABLE', 'CANCELLED')) this.#fence.noteUnsettled();
         const cutOff = isStorageError(error, 'CANCELLED') && (lapse.aborted || !this.#fence.valid);

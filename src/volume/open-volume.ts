@@ -39,8 +39,6 @@ const RELEASE_MARGIN_MS = 60_000;
 export interface VolumeEnvironment {
   /** For blocks. */
   readonly store: ObjectStore;
-  /** The same for a volume that is held: `mayWrite` is asked before each attempt of a write. */
-  readonly gatedStore: (mayWrite: () => boolean) => ObjectStore;
   /** The same bucket for claims, past any limit on requests and bytes: a lease must not wait for bulk data. */
   readonly controlStore: ObjectStore;
   /** Found out by trying: see object/probe.ts. Only asked where the volume is to be written. */
@@ -131,10 +129,7 @@ export async function holdVolume(
 
 /** For everything that is written under the claims. */
 export function fencedStore(environment: VolumeEnvironment, hold: Hold): ObjectStore {
-  return new FencedObjectStore(
-    environment.gatedStore(() => hold.valid),
-    hold,
-  );
+  return new FencedObjectStore(environment.store, hold);
 }
 
 interface Looked {

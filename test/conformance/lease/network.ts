@@ -1,5 +1,6 @@
 /** A bucket behind a network that delays requests and loses requests and answers, as one process sees it. */
 import { StorageError } from '../../../src/lib/errors.ts';
+import { checkMayStart } from '../../../src/object/checks.ts';
 import type {
   GetOptions,
   ListedObject,
@@ -72,18 +73,21 @@ export class NetworkStore implements ObjectStore {
     return this.#send(key, options?.signal, () => this.#inner.head(key));
   }
 
-  put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
+  async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
     const sentMs = this.#clock.time.nowMs;
-    const { signal, ...rest } = options;
-    return this.#send(key, signal, async () => {
+    // Asked where it is sent: nobody stops it on its way.
+    checkMayStart(options);
+    const { signal, mayStart, ...rest } = options;
+    return await this.#send(key, signal, async () => {
       const result = await this.#inner.put(key, body, rest);
       this.#onPut({ key, body, sentMs, arrivedMs: this.#clock.time.nowMs });
       return result;
     });
   }
 
-  delete(keys: readonly string[], options?: RequestOptions): Promise<void> {
-    return this.#send(keys[0] ?? '', options?.signal, () => this.#inner.delete(keys));
+  async delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {
+    checkMayStart(options);
+    await this.#send(keys[0] ?? '', options.signal, () => this.#inner.delete(keys));
   }
 
   list(prefix: string, options?: ListOptions): AsyncIterable<readonly ListedObject[]> {

@@ -2,7 +2,6 @@
 import type { Log, LogFields } from '../../../src/lib/log.ts';
 import { MemoryObjectStore } from '../../../src/object/memory.ts';
 import type { ObjectStore } from '../../../src/object/object-store.ts';
-import { GatedObjectStore } from '../../../src/volume/gated-object-store.ts';
 import { type OpenOptions, openVolume, type VolumeEnvironment } from '../../../src/volume/open-volume.ts';
 import type { Volume } from '../../../src/volume/volume.ts';
 import type { VolumeOptions } from '../../../src/volume/volume-options.ts';
@@ -114,7 +113,6 @@ export function bench(
   const instance = options.instance ?? 'first';
   const environment: VolumeEnvironment = {
     store,
-    gatedStore: (mayWrite) => new GatedObjectStore(store, mayWrite),
     controlStore: store,
     conditionalPuts: () => Promise.resolve({ ifMatch: honoured, ifNoneMatch: honoured }),
     claimant: { instance, host: `${instance}.example`, pid: 7 },

@@ -1,5 +1,6 @@
 /** A store whose requests a test sees and meddles with: before they take effect, and before they are answered. */
 import { StorageError } from '../../../src/lib/errors.ts';
+import { checkMayStart } from '../../../src/object/checks.ts';
 import type {
   GetOptions,
   ListedObject,
@@ -88,6 +89,7 @@ export class HookedStore implements ObjectStore {
   }
 
   async #pass<T>(operation: Operation, request: () => Promise<T>): Promise<T> {
+    checkMayStart(operation.options);
     this.operations.push(operation);
     await cancellable(this.before(operation), operation.options.signal);
     const answer = await request();

@@ -7,7 +7,6 @@ import { MemoryObjectStore } from '../../../src/object/memory.ts';
 import { RetryingObjectStore } from '../../../src/object/retrying.ts';
 import type { Claim } from '../../../src/volume/claim.ts';
 import { FencedObjectStore } from '../../../src/volume/fenced-object-store.ts';
-import { GatedObjectStore } from '../../../src/volume/gated-object-store.ts';
 import { Hold } from '../../../src/volume/hold.ts';
 import { VirtualClock } from '../../support/virtual-clock.ts';
 import { LIFE_MS, LogBook, never } from './fixtures.ts';
@@ -20,8 +19,7 @@ async function setup(confirm: Claim['renew'], limits: { concurrency: number; upl
   const hold = new Hold({ claims: [claim], durationMs: LIFE_MS, clock, log: new LogBook(), onLost: () => {} });
   await hold.acquire(never);
   const bucket = new HookedStore(new MemoryObjectStore());
-  const gated = new GatedObjectStore(bucket, () => hold.valid);
-  const limited = new LimitedObjectStore(gated, new StoreThrottle({ ...limits, downloadRateBytes: null }, clock));
+  const limited = new LimitedObjectStore(bucket, new StoreThrottle({ ...limits, downloadRateBytes: null }, clock));
   const policy = { deadlineMs: 100 * LIFE_MS, pauseInitialMs: 100, pauseMaxMs: 1000 };
   const store = new FencedObjectStore(new RetryingObjectStore(limited, policy, clock), hold);
   return { clock, hold, bucket, store };
