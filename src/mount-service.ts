@@ -13,6 +13,7 @@ import { readMountTable, topMountAt } from './lib/mount-table.ts';
 import { runProgram } from './lib/run-program.ts';
 import { bootId } from './lib/state-dir.ts';
 import type { BlockDevice } from './volume/block-device.ts';
+import { isEmpty } from './volume/is-empty.ts';
 
 export interface MountServiceOptions {
   /** `cache.dir`: the records are kept there, and the volumes' files where `fuse.dir` is not set. */
@@ -129,12 +130,9 @@ export class MountService {
   async #up(name: string, dir: string, make: MountOptions['fs'], via: Via, signal: AbortSignal): Promise<VolumeMount> {
     const file = via === 'nbd' ? await this.#socket() : await this.#file(name, signal);
     const device = this.#options.device(name);
-    const { sizeBytes, readOnly } = device.geometry;
-    const isEmpty = async (): Promise<boolean> => {
-      const [first] = await device.extents(0, sizeBytes, 1);
-      return first?.length === sizeBytes && first.hole && first.zero;
-    };
-    return VolumeMount.up({ volume: name, via, file, dir, make, readOnly, isEmpty, signal }, this.#host);
+    const { readOnly } = device.geometry;
+    const empty = (): Promise<boolean> => isEmpty(device, signal);
+    return VolumeMount.up({ volume: name, via, file, dir, make, readOnly, isEmpty: empty, signal }, this.#host);
   }
 
   async #socket(): Promise<string> {

@@ -124,7 +124,10 @@ async function ensureFilesystem(device: string, options: VolumeMountOptions, hos
     );
   }
   if (!(await isEmpty())) {
-    throw new StorageError('INVALID', `volume ${volume} holds something that blkid does not know: it is left alone`);
+    throw new StorageError(
+      'INVALID',
+      `volume ${volume} holds something that blkid does not know: it is left alone. Where nothing of it is wanted, make the filesystem by hand (docs/MOUNT.md)`,
+    );
   }
   host.log.info('making a filesystem on the empty volume', { volume, type: make });
   await makeFilesystem(make, device, signal);

@@ -16,7 +16,8 @@ import { startFuseAppliance } from './support/fuse-appliance.ts';
 
 const TIMEOUT_MS = 180_000;
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-const VOLUMES = { disk: { size: '512MiB', blockSize: '256KiB' } };
+// Larger than what a volume tells of its extents in one answer.
+const VOLUMES = { disk: { size: '1280MiB', blockSize: '256KiB' } };
 
 function require(t: TestContext): boolean {
   return requireTools(t, ['mount', 'losetup', 'mkfs.ext4']) && requireFacilities(t, ['root', 'fuse', 'loop', 'ext4']);
