@@ -1,5 +1,6 @@
 /** The thread that a bucket in S3 is used on: hashing, signing and HTTP, away from the one that answers clients. */
 import { parentPort, workerData } from 'node:worker_threads';
+import { StorageError } from '../../lib/errors.ts';
 import type { ListedObject } from '../object-store.ts';
 import { S3ObjectStore } from '../s3/s3-object-store.ts';
 import type { S3StoreOptions } from '../s3/s3-options.ts';
@@ -93,11 +94,14 @@ class S3Thread {
     }
   }
 
-  /** Undefined behind the last. */
+  /** Undefined behind the last. A listing that is not known here is not at its end: it was begun on a thread that has ended since. */
   async #page(list: number): Promise<Value> {
+    const listing = this.#lists.get(list);
+    if (listing === undefined)
+      throw new StorageError('UNAVAILABLE', 'the listing has ended with the thread that made it');
     let page: IteratorResult<readonly ListedObject[]> | undefined;
     try {
-      page = await this.#lists.get(list)?.pages.next();
+      page = await listing.pages.next();
     } finally {
       if (page?.done !== false) this.#lists.delete(list);
     }

@@ -9,13 +9,15 @@ import * as faults from '../../../support/s3-server/faults.ts';
 import { type S3Server, startS3Server } from '../../../support/s3-server/s3-server.ts';
 
 const ENDING_THREAD = new URL('./ending-thread.ts', import.meta.url);
+const MORTAL_THREAD = new URL('./mortal-thread.ts', import.meta.url);
 const NOWHERE = { endpoint: 'http://127.0.0.1:9', region: 'r', accessKeyId: 'a', secretAccessKey: 's' };
 
-async function openStore(t: TestContext): Promise<{ store: ThreadedObjectStore; server: S3Server }> {
+async function openStore(t: TestContext, code?: URL): Promise<{ store: ThreadedObjectStore; server: S3Server }> {
   const server = await startS3Server({ buckets: ['bucket'] });
   const { url: endpoint, region, accessKeyId, secretAccessKey } = server;
   const store = await ThreadedObjectStore.open(
     s3OptionsFor({ endpoint, region, accessKeyId, secretAccessKey }, 'bucket'),
+    code,
   );
   onEnd(t, async () => {
     await store.close();
@@ -116,4 +118,16 @@ test('where the thread ends, those who wait are told that it may have happened, 
   });
   await assert.rejects(waiting, { code: 'UNAVAILABLE' });
   assert.equal(await store.get('a'), null);
+});
+
+test('a listing whose thread has ended between two pages does not look as if it had come to its end', async (t) => {
+  const { store, server } = await openStore(t, MORTAL_THREAD);
+  for (let index = 0; index < 1500; index++) server.bucket('bucket').put(String(index).padStart(4, '0'), 'x');
+  const pages = store.list('')[Symbol.asyncIterator]();
+  assert.equal((await pages.next()).value.length, 1000);
+  await assert.rejects(store.get('end'), { code: 'UNAVAILABLE' });
+  await assert.rejects(pages.next(), { code: 'UNAVAILABLE', retryable: true });
+  const rest: string[] = [];
+  for await (const page of store.list('', { startAfter: '0999' })) rest.push(...page.map(({ key }) => key));
+  assert.equal(rest.length, 500);
 });
