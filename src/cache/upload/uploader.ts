@@ -229,9 +229,11 @@ export class Uploader {
         return;
       }
       const ageMs = clock.now() - records.appendedAtMs(records.first);
-      // It may have become due since that was asked: only what is held back is looked at again later.
+      // It may have become due since that was asked. Nobody tells when what is held back may go: that is looked at now and then.
       const leftMs = triggers.ageMs - ageMs;
-      const waitMs = leftMs <= 0 && triggers.holdsBack?.() === true ? HELD_BACK_LOOK_MS : leftMs;
+      const { holdsBack } = triggers;
+      const waitMs =
+        holdsBack === undefined ? leftMs : holdsBack() ? HELD_BACK_LOOK_MS : Math.min(leftMs, HELD_BACK_LOOK_MS);
       await clock.sleep(Math.max(1, waitMs), woken.signal).catch(() => {});
     } finally {
       this.#wake = null;

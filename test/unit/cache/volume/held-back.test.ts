@@ -7,14 +7,17 @@ import { finish, kill, type Machine, machine, read, stored, write } from './fixt
 
 const MINUTE = 60_000;
 
-async function heldBack(durability: 'local' | 's3' = 'local'): Promise<{
+async function heldBack(
+  durability: 'local' | 's3' = 'local',
+  ageMs = 1_000,
+): Promise<{
   one: Machine;
   volume: Volume;
   window: { closed: boolean };
 }> {
   const window = { closed: true };
   const one = machine();
-  const triggers = { ageMs: 1_000, dirtyBytesMax: 4 * BLOCK, holdsBack: () => window.closed };
+  const triggers = { ageMs, dirtyBytesMax: 4 * BLOCK, holdsBack: () => window.closed };
   const volume = await one.open({ durability }, { cache: { triggers, logSizeBytes: 256 * 1024 } });
   return { one, volume, window };
 }
@@ -31,6 +34,23 @@ describe('while uploads are put off', () => {
     assert.deepEqual(await stored(one, 7), blockOf(7));
     assert.equal(volume.cached?.status().dirtyBytes, 0);
     await finish(one, volume);
+  });
+
+  test('what is too much goes when it may, also where it is not old and nobody writes any more', async () => {
+    for (const closedBefore of [true, false]) {
+      const { one, volume, window } = await heldBack('local', 600 * MINUTE);
+      window.closed = closedBefore;
+      await write(one, volume, 0, blockOf(0));
+      await one.bench.clock.advance(MINUTE);
+      window.closed = true;
+      for (let block = 1; block < 8; block++) await write(one, volume, block, blockOf(block));
+      await one.bench.clock.advance(MINUTE);
+      assert.equal(await stored(one, 0), null);
+      window.closed = false;
+      await one.bench.clock.advance(MINUTE);
+      assert.deepEqual(await stored(one, 7), blockOf(7));
+      await finish(one, volume);
+    }
   });
 
   test('a volume whose flushes are in the bucket has them there all the same', async () => {
