@@ -44,6 +44,7 @@ import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { weighExternalMemory } from './lib/external-memory.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
+import { formatSize } from './lib/units.ts';
 import { mountHost } from './mount-service.ts';
 import { scanAlone, scanServed } from './scan-command.ts';
 import { cacheDirectory, Stores } from './stores.ts';
@@ -141,7 +142,14 @@ async function unmountLeftover(
   return { name, dir: left.dir, device: left.device, via: left.via };
 }
 
-function createVolume(context: CommandContext, name: string, { force }: CreateOptions): Promise<VolumeDescription> {
+async function createVolume(
+  context: CommandContext,
+  name: string,
+  { force }: CreateOptions,
+): Promise<VolumeDescription> {
+  if (await isServed(context, name)) {
+    throw new StorageError('INVALID', `volume ${name} exists already: the running appliance serves it`);
+  }
   return withVolume(context, name, async ({ volume, stores, claimant }) => {
     const { options, environment } = await stores.environment(volume, claimant, { cached: false });
     const opened = await openVolume(options, environment, {
@@ -284,11 +292,14 @@ async function warmVolume(context: CommandContext, name: string, options: WarmOp
     const piece = { name, offset: at, length: Math.max(0, Math.min(WARM_PIECE_BYTES, end - at)) };
     const answer = (await ask(context, 'POST', '/v1/warm', piece)) as WarmAnswer | null;
     if (answer === null) throw new StorageError('UNAVAILABLE', 'the appliance has stopped');
+    if (offset >= answer.sizeBytes) {
+      const size = formatSize(answer.sizeBytes);
+      throw new StorageError('INVALID', `there is nothing to load: volume ${name} ends at ${size}`);
+    }
     end = Math.min(end, answer.sizeBytes);
     const done = Math.min(at + WARM_PIECE_BYTES, end) - offset;
     onProgress({ unit: 'bytes', done, total: end - offset });
-    if (at + WARM_PIECE_BYTES >= end)
-      return { name, bytes: Math.max(0, end - offset), cachedBytes: answer.cachedBytes };
+    if (at + WARM_PIECE_BYTES >= end) return { name, bytes: end - offset, cachedBytes: answer.cachedBytes };
   }
 }
 

@@ -56,7 +56,7 @@ export class MountService {
     await reclaimMounts(this.#host);
   }
 
-  /** HELD where the volume is mounted already; UNSUPPORTED where it cannot be attached that way; otherwise as `VolumeMount.up`. */
+  /** HELD where the volume is mounted already, or another one there; UNSUPPORTED where it cannot be attached that way; otherwise as `VolumeMount.up`. */
   mount({ name, dir, fs, via }: MountRequest, signal: AbortSignal): Promise<MountOutcome> {
     return this.#inTurn(async () => {
       this.#options.device(name);
@@ -64,6 +64,7 @@ export class MountService {
       if (there !== undefined)
         throw new StorageError('HELD', `volume ${name} is mounted on ${there.record.dir} already`);
       const path = await canonicalPath(dir);
+      this.#refuseHiding(path, name);
       const mount = await this.#attachedBy(via, (chosen) => this.#up(name, path, fs, chosen, signal));
       this.#mounts.set(name, mount);
       const { device } = mount.record;
@@ -109,6 +110,18 @@ export class MountService {
     const closed = this.#turn.then(down, down);
     this.#turn = closed;
     return closed;
+  }
+
+  /** One volume over another would hide it, and it could not be taken down before that one. */
+  #refuseHiding(path: string, name: string): void {
+    const device = topMountAt(readMountTable(), path)?.source;
+    const there = this.status().find((mount) => mount.dir === path && mount.device === device);
+    if (there !== undefined) {
+      throw new StorageError(
+        'HELD',
+        `volume ${there.name} is mounted on ${path}: choose another directory for ${name}, or unmount that one first`,
+      );
+    }
   }
 
   /** `auto`: the kernel's NBD client, and a loop device where there is none or it does not serve. */

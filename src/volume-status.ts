@@ -10,14 +10,15 @@ import type {
 } from './cli/actions.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import type { LogFullness } from './events/log-watch.ts';
-import type { StorageError } from './lib/errors.ts';
+import { isStorageError, type StorageError } from './lib/errors.ts';
 import type { VolumeReading } from './metrics/sources.ts';
 import type { ConnectionStatus as NbdConnectionStatus } from './nbd/connection-status.ts';
 import type { ObjectStore } from './object/object-store.ts';
 import type { Claimant } from './volume/claim.ts';
-import { inspectVolume } from './volume/inspect.ts';
+import { type Inspection, inspectVolume } from './volume/inspect.ts';
 import { parseLease } from './volume/lease-document.ts';
 import { readToken } from './volume/mounted-token.ts';
+import { settleVolume } from './volume/settle-volume.ts';
 import type { Volume } from './volume/volume.ts';
 import { volumeKeys } from './volume/volume-keys.ts';
 import type { VolumeOptions } from './volume/volume-options.ts';
@@ -151,16 +152,34 @@ export async function idleVolumeStatus(
   ownInstance: string | null,
   signal: AbortSignal,
 ): Promise<VolumeStatus> {
-  const { record, metadata, sampleBlock } = await inspectVolume(store, options.prefix, options.blockHashPrefix, signal);
+  const found = await inspectVolume(store, options.prefix, options.blockHashPrefix, signal);
+  const { record, metadata, sampleBlock } = found;
   const lease = await readLeaseStatus(store, options.prefix, ownInstance, signal);
   const absent = record === null && sampleBlock === null;
+  const refusal = await refusalOf(options, store, found, signal);
   return {
-    ...missingVolumeStatus(settings, options.url, absent ? 'absent' : 'idle', null),
+    ...missingVolumeStatus(settings, options.url, absent ? 'absent' : 'idle', refusal),
     sizeBytes: metadata?.sizeBytes ?? record?.sizeBytes ?? null,
     blockSizeBytes: metadata?.blockSizeBytes ?? record?.blockSizeBytes ?? null,
     ...(record === null ? {} : { encryption: record.encryption?.cipher ?? null }),
     lease,
   };
+}
+
+/** Why `serve` would not open it, as far as the configuration and what is in the bucket tell: another size, a wrong password. */
+async function refusalOf(
+  options: VolumeOptions,
+  store: ObjectStore,
+  found: Inspection,
+  signal: AbortSignal,
+): Promise<StorageError | null> {
+  try {
+    await settleVolume(options, store, found, { now: new Date(), create: { force: false }, signal });
+    return null;
+  } catch (error) {
+    if (!isStorageError(error) || signal.aborted) throw error;
+    return error;
+  }
 }
 
 /** Who says that it holds the volume. Whether that is still true only time tells. */

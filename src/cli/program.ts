@@ -10,6 +10,7 @@ import { addDoctor } from './doctor.ts';
 import { addErase } from './erase.ts';
 import { addFlush } from './flush.ts';
 import { addHealth } from './health.ts';
+import { rememberVerbs } from './help-hint.ts';
 import { addJob } from './job.ts';
 import { addMount, addUnmount } from './mount.ts';
 import { packageVersion } from './package-version.ts';
@@ -41,7 +42,6 @@ export function buildProgram(frame: Frame): Command {
       getOutHelpWidth: () => stdout.columns || 100,
       getErrHelpWidth: () => stderr.columns || 100,
     })
-    .exitOverride()
     .addHelpText(
       'after',
       `
@@ -74,5 +74,6 @@ store.url) and with --set, which wins. docs/CONFIGURATION.md lists them all.`,
   addSupportBundle(program, frame);
   addCompletion(program, frame);
   addVersion(program, frame);
+  rememberVerbs(program);
   return program;
 }

@@ -4,6 +4,7 @@ import { ConfigError, type Problem } from '../config/problems.ts';
 import { isStorageError } from '../lib/errors.ts';
 import { escapeControls } from '../telemetry/log-format.ts';
 import type { Output } from './actions.ts';
+import { helpFor } from './help-hint.ts';
 
 export interface ReportOptions {
   readonly json: boolean;
@@ -43,7 +44,7 @@ function describe(error: unknown): ErrorReport {
   if (isStorageError(error)) return { error: { code: error.code, message: error.message } };
   if (error instanceof CommanderError) {
     const message = error.message.replace(/^error: /, '').replace(/\n\((.*)\)$/, ' ($1)');
-    return { error: { code: 'USAGE', message: `${message} (see bucketdisk --help)` } };
+    return { error: { code: 'USAGE', message: `${message} (see ${helpFor(error)})` } };
   }
   const message = error instanceof Error ? error.message : String(error);
   return { error: { code: 'INTERNAL', message: `internal error: ${message} (--log-level debug tells more)` } };

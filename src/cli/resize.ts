@@ -52,5 +52,9 @@ function describeOutcome(outcome: ResizeOutcome, { settings }: CommandContext): 
     configured === newSizeBytes
       ? ''
       : `  now set volumes.${name}.size to "${size}": it is ${formatSize(configured)} in the configuration\n`;
-  return `resized ${name} from ${formatSize(oldSizeBytes)} to ${size}${deleted}\n${next}`;
+  const done =
+    oldSizeBytes === newSizeBytes
+      ? `${name} is ${size} already`
+      : `resized ${name} from ${formatSize(oldSizeBytes)} to ${size}`;
+  return `${done}${deleted}\n${next}`;
 }

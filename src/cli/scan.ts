@@ -24,11 +24,12 @@ export function addScan(program: Command, frame: Frame): void {
     .description(
       'Holds the bucket against what the appliance knows: objects that are missing, that should not be there, that are ' +
         'others or of the wrong size, and keys that are none of the volume. Also checks what is in the local cache and not in ' +
-        'the bucket. It is done by the running appliance; where none serves the volume, the command does it itself, and only reads.',
+        'the bucket. It is done by the running appliance; where none serves the volume, the command does it itself, and only reads, ' +
+        'unless it is to repair.',
     )
     .argument('[name]', 'name of the volume; all of them where left out')
     .option('--deep', 'also read and check the bytes of the blocks, and of the cached pages', false)
-    .option('--share <percentage>', 'with --deep: only so much, the next part each time', '100%')
+    .option('--share <percentage>', 'with --deep: only so much, the next part each time; 100% where left out')
     .option('--rate <rate>', 'read no faster than this; `scan.rate` where left out, 0 for no bound')
     .option('--repair', 'put back what the cache still has; what is replaced is kept in the bucket', false)
     .addHelpText(
@@ -44,6 +45,9 @@ ${EXIT_CODES_HELP}`,
       withContext(frame, command, { quiet: true }, async (context) => {
         const { settings, stderr, stdout } = context;
         const names = name === undefined ? Object.keys(settings.volumes) : [configuredVolume(settings, name).name];
+        if (options.share !== undefined && !options.deep) {
+          throw new StorageError('INVALID', '--share is about --deep: a listing is always of the whole volume');
+        }
         const rateBytes = options.rate === undefined ? settings.scan.rateBytes : parseRate(options.rate) || null;
         const how = { deep: options.deep, repair: options.repair, share: shareOf(options.share), rateBytes };
         const actions = await frame.host.loadActions();

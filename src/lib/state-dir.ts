@@ -98,6 +98,8 @@ export function bootId(): string {
 
 /** Not ACCESS_DENIED, whatever the system says: that one is about credentials and passwords. */
 function unusable(path: string, cause: unknown): StorageError {
-  const code = (cause as NodeJS.ErrnoException).code === 'ENOSPC' ? 'NO_SPACE' : 'INVALID';
-  return new StorageError(code, `cannot use the directory ${path} (cache.dir): ${systemReason(cause)}`, { cause });
+  const errno = (cause as NodeJS.ErrnoException).code;
+  const code = errno === 'ENOSPC' ? 'NO_SPACE' : 'INVALID';
+  const reason = errno === 'EEXIST' ? 'it is no directory' : systemReason(cause);
+  return new StorageError(code, `cannot use the directory ${path} (cache.dir): ${reason}`, { cause });
 }

@@ -34,6 +34,10 @@ export async function listen(server: Server, target: ListenTarget): Promise<Serv
     try {
       await bind(server, { path }, path);
     } catch (error) {
+      if (await isOtherThanSocket(path)) {
+        const message = `cannot listen on ${path}: something else than a socket is there: move it away, or choose another path`;
+        throw new StorageError('INVALID', message, { cause: error });
+      }
       if (!(await isLeftover(path))) throw error;
       await unlink(path).catch((cause: unknown) => {
         throw new StorageError('INVALID', `cannot remove the unused socket ${path}`, { cause });
@@ -105,7 +109,13 @@ async function inTurn(path: string, work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** Anything that is not a socket is somebody's and stays. */
+/** Which is somebody's and stays. */
+async function isOtherThanSocket(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  return found !== undefined && !found.isSocket();
+}
+
+/** A socket on which nobody listens any more. */
 async function isLeftover(path: string): Promise<boolean> {
   const found = await lstat(path).catch(() => undefined);
   if (found === undefined || !found.isSocket()) return false;

@@ -95,5 +95,6 @@ function passwordMissing({ name }: VolumeOptions, cipher: string): StorageError 
 function passwordWrong({ name, encryption }: VolumeOptions, cause?: unknown): StorageError {
   const hint =
     cause === undefined ? '' : `, or its cipher or key length are not ${encryption?.cipher} and the one configured`;
-  return new StorageError('ACCESS_DENIED', `volume ${name}: the password is wrong${hint}`, { cause });
+  const advice = `correct volumes.${name}.password, or the file that volumes.${name}.passwordFile names`;
+  return new StorageError('ACCESS_DENIED', `volume ${name}: the password is wrong${hint}: ${advice}`, { cause });
 }

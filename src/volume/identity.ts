@@ -130,12 +130,12 @@ function checkConfigured(volume: VolumeOptions, sizeBytes: number, blockSizeByte
   const { name } = volume;
   if (volume.sizeBytes !== null && volume.sizeBytes !== sizeBytes) {
     const says = `volume ${name} at ${volume.url} is ${formatSize(sizeBytes)}, but the configuration says ${formatSize(volume.sizeBytes)}. `;
-    const resize = `run "bucketdisk resize ${name} ${formatSize(volume.sizeBytes)}"`;
+    const resize = `bucketdisk resize ${name} ${formatSize(volume.sizeBytes)}`;
     // A volume that is larger has most likely been grown; making it smaller again deletes data.
     const advice =
       sizeBytes > volume.sizeBytes
-        ? `Correct volumes.${name}.size; to really make it smaller, shrink the filesystem in it and ${resize} --force`
-        : `To change the volume, ${resize}; else correct volumes.${name}.size`;
+        ? `Correct volumes.${name}.size; to really make it smaller, shrink the filesystem in it and run "${resize} --force"`
+        : `To change the volume, run "${resize}"; else correct volumes.${name}.size`;
     throw new StorageError('INVALID', says + advice);
   }
   if (volume.blockSizeBytes !== null && volume.blockSizeBytes !== blockSizeBytes) {

@@ -17,14 +17,13 @@ import { type CacheContinuity, CacheHome } from './cache-home.ts';
 import { CachedDevice } from './cached-device.ts';
 import type { Claimant } from './claim.ts';
 import { makeClaims, type VolumeClaims } from './claims.ts';
-import { keyFromBlocks, keyFromRecord } from './encryption.ts';
 import { openFence } from './fence.ts';
 import { FencedObjectStore } from './fenced-object-store.ts';
 import { Hold } from './hold.ts';
-import { type Identity, settleIdentity } from './identity.ts';
 import { type Inspection, inspectVolume } from './inspect.ts';
 import { readLease } from './lease-document.ts';
 import { readToken, tokenOf } from './mounted-token.ts';
+import { type Settled, settleVolume } from './settle-volume.ts';
 import { Volume } from './volume.ts';
 import { volumeKeys } from './volume-keys.ts';
 import type { VolumeOptions } from './volume-options.ts';
@@ -132,10 +131,8 @@ export function fencedStore(environment: VolumeEnvironment, hold: Hold): ObjectS
   return new FencedObjectStore(environment.store, hold);
 }
 
-interface Looked {
-  readonly identity: Identity;
+interface Looked extends Settled {
   readonly inspection: Inspection;
-  readonly cipher: Awaited<ReturnType<typeof keyFromBlocks>>['cipher'];
 }
 
 async function look(
@@ -146,16 +143,8 @@ async function look(
   const { store, clock } = environment;
   const inspection = await inspectVolume(store, volume.prefix, volume.blockHashPrefix, signal);
   if (mustBeNew) refuseExisting(volume, inspection);
-  const identity = settleIdentity(volume, inspection, clock.date(), create);
-  const keying =
-    inspection.record === null
-      ? await keyFromBlocks(volume, store, identity.record, inspection.sampleBlock, signal)
-      : keyFromRecord(volume, inspection.record.encryption);
-  return {
-    identity: { ...identity, record: { ...identity.record, encryption: keying.record } },
-    inspection,
-    cipher: keying.cipher,
-  };
+  const settled = await settleVolume(volume, store, inspection, { now: clock.date(), create, signal });
+  return { ...settled, inspection };
 }
 
 /** Looks again now that the volume is held, and brings its record up to date. */

@@ -17,7 +17,7 @@ import { startFuseAppliance } from './support/fuse-appliance.ts';
 const TIMEOUT_MS = 180_000;
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 // Larger than what a volume tells of its extents in one answer.
-const VOLUMES = { disk: { size: '1280MiB', blockSize: '256KiB' } };
+const VOLUMES = { disk: { size: '1280MiB', blockSize: '256KiB' }, other: { size: '64MiB' } };
 
 function require(t: TestContext): boolean {
   return requireTools(t, ['mount', 'losetup', 'mkfs.ext4']) && requireFacilities(t, ['root', 'fuse', 'loop', 'ext4']);
@@ -57,6 +57,9 @@ describe('mount', { timeout: TIMEOUT_MS }, () => {
     await writeFile(join(dir, 'file'), 'kept');
     assert.match((await command(appliance, 'status')).stdout, new RegExp(`mounted +disk on ${dir} \\(${device}\\)`));
     assert.equal((await command(appliance, 'mount', 'disk', dir)).code, 11);
+    const over = await command(appliance, 'mount', 'other', dir, '--fs', 'ext4');
+    assert.equal(over.code, 11);
+    assert.match(over.stderr, /volume disk is mounted on .*: choose another directory for other/);
     const busy = startProcess(t, 'sleep', ['1000'], { cwd: dir });
     const inUse = await command(appliance, 'unmount', 'disk');
     assert.equal(inUse.code, 11);

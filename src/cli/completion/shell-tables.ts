@@ -42,7 +42,13 @@ export function shellTables(tree: VerbEntry): ShellTables {
   };
 }
 
-const HELP: OptionEntry = { term: '-h, --help', flags: ['-h', '--help'], description: 'show help', value: null };
+const HELP: OptionEntry = {
+  term: '-h, --help',
+  flags: ['-h', '--help'],
+  description: 'show help',
+  note: '',
+  value: null,
+};
 
 function placesOf({ path, verbs, arguments: args }: VerbEntry): Place[] {
   if (verbs.length > 0) {

@@ -26,7 +26,9 @@ function reference(): string {
 
 function section(verb: VerbEntry): string {
   const parts = [`### \`${verb.path}\``, verb.description, `\`\`\`\n${usageOf(verb)}\n\`\`\``];
-  const terms = [...verb.arguments, ...verb.options].map(({ term, description }) => `- \`${term}\`: ${description}`);
+  const terms = [...verb.arguments, ...verb.options].map(
+    ({ term, description, note }) => `- \`${term}\`: ${description}${note}`,
+  );
   if (terms.length > 0) parts.push(terms.join('\n'));
   if (verb.after !== '') parts.push(`\`\`\`\n${verb.after}\n\`\`\``);
   return parts.join('\n\n');

@@ -4,7 +4,7 @@ import { commandTree } from './command-tree.ts';
 import { allVerbs, usageOf, type VerbEntry } from './verb-tree.ts';
 
 /** Of the newest change that readers would notice; the page itself follows the command line. */
-const DATE = '2026-11-29';
+const DATE = '2026-11-30';
 /** Hyphens take two characters in the source. */
 const WIDTH = 70;
 
@@ -79,10 +79,10 @@ function verbLines(verb: VerbEntry): string[] {
 }
 
 function terms({ arguments: args, options }: VerbEntry): string[] {
-  return [...args, ...options].flatMap(({ term, description }) => [
+  return [...args, ...options].flatMap(({ term, description, note }) => [
     '.TP',
     `.B ${roff(term)}`,
-    ...paragraph(description),
+    ...paragraph(`${description}${note}`),
   ]);
 }
 

@@ -9,6 +9,8 @@ export interface ArgumentEntry {
   /** `<name>`, `[file]`. */
   readonly term: string;
   readonly description: string;
+  /** What may be given, as the help ends its description: ` (bash, zsh or fish)`; empty where the description says it all. */
+  readonly note: string;
   readonly kind: ValueKind;
   readonly choices: readonly string[];
 }
@@ -19,6 +21,8 @@ export interface OptionEntry {
   /** `-c` and `--config`. */
   readonly flags: readonly string[];
   readonly description: string;
+  /** As of an argument, and what holds where the option is left out. */
+  readonly note: string;
   /** Null where it takes none. */
   readonly value: { readonly kind: ValueKind; readonly choices: readonly string[] } | null;
 }
@@ -77,12 +81,14 @@ function argumentEntry(argument: Argument): ArgumentEntry {
   return {
     term,
     description,
+    note: noteOf(argChoices, undefined),
     kind: kindOf(argument.name(), description),
     choices: argChoices ?? listedIn(description),
   };
 }
 
-function optionEntry({ flags, short, long, description, argChoices, required, optional }: Option): OptionEntry {
+function optionEntry(option: Option): OptionEntry {
+  const { flags, short, long, description, argChoices, required, optional } = option;
   const valueName = /[<[]([^>\]]+)/.exec(flags)?.[1] ?? '';
   const takesValue = required || optional;
   const choices = argChoices ?? listedIn(description);
@@ -90,8 +96,17 @@ function optionEntry({ flags, short, long, description, argChoices, required, op
     term: flags,
     flags: [short, long].filter((flag) => flag !== undefined && flag !== null),
     description,
+    note: noteOf(argChoices, takesValue ? option.defaultValue : undefined),
     value: takesValue ? { kind: kindOf(valueName, description), choices } : null,
   };
+}
+
+function noteOf(choices: readonly string[] | undefined, byDefault: unknown): string {
+  const parts = [
+    ...(choices === undefined ? [] : [choices.join(', ').replace(/, ([^,]*)$/, ' or $1')]),
+    ...(typeof byDefault === 'string' ? [`${byDefault} where left out`] : []),
+  ];
+  return parts.length === 0 ? '' : ` (${parts.join('; ')})`;
 }
 
 /** Values that are listed in a description, as in `error, warn, info or debug`. */

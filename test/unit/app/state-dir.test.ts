@@ -56,7 +56,7 @@ describe('the state directory', () => {
     await writeFile(join(dir, 'file'), '');
     assert.throws(() => new StateDir(join(dir, 'file')), {
       code: 'INVALID',
-      message: /file \(cache\.dir\): file already exists \(EEXIST\)/,
+      message: /file \(cache\.dir\): it is no directory/,
     });
     // Where mkdir's own way of making a whole path never ends.
     assert.throws(() => new StateDir('/proc/nowhere/state'), { code: 'INVALID', message: /ENOENT/ });

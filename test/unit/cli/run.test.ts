@@ -70,8 +70,17 @@ describe('exit codes', () => {
     }
     assert.match(
       (await runCommand('srve')).stderr,
-      /^bucketdisk: unknown command 'srve' \(Did you mean serve\?\).*\n$/,
+      /^bucketdisk: unknown command 'srve' \(Did you mean serve\?\) \(see bucketdisk --help\)\n$/,
     );
+    for (const [words, help] of [
+      ['serve more', 'serve --help'],
+      ['resize demo', 'resize --help'],
+      ['mount demo /mnt --fs ext5', 'mount --help'],
+      ['config shwo', 'config --help'],
+      ['job run', 'job run --help'],
+    ] as const) {
+      assert.match((await runCommand(words)).stderr, new RegExp(`\\(see bucketdisk ${help}\\)\n$`));
+    }
   });
 
   it('are 0 for help and version', async () => {
@@ -195,6 +204,17 @@ describe('verbs', () => {
       'resized demo from 1GiB to 512MiB, 3 blocks beyond the new end deleted\n' +
         '  now set volumes.demo.size to "512MiB": it is 1GiB in the configuration\n',
     );
+    const same = await runCommand(
+      'resize demo 1GiB',
+      new FakeHost({
+        actions: {
+          async resizeVolume(_context, name) {
+            return { name, oldSizeBytes: 2 ** 30, newSizeBytes: 2 ** 30, deletedBlocks: 0 };
+          },
+        },
+      }),
+    );
+    assert.equal(same.stdout, 'demo is 1GiB already\n');
     assert.deepEqual(calls, [
       ['create', 'warn', 'demo', { force: true }],
       ['create', 'info', 'demo', { force: false }],
