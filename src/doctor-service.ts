@@ -11,6 +11,7 @@ import { checkFuse, checkLoop, checkNbd, checkPropagation, isContainer } from '.
 import { checkLoopDevices, checkMounts, leftoverResults } from './doctor/checks/leftovers.ts';
 import { checkListening } from './doctor/checks/listening.ts';
 import { checkCapabilities, checkDescriptors, checkMemory, checkNode } from './doctor/checks/process.ts';
+import { checkTls, type TlsFacts } from './doctor/checks/tls.ts';
 import { leaseResults, volumeResults } from './doctor/checks/volumes.ts';
 import type { Facts, RunningFacts, VolumeFacts } from './doctor/facts.ts';
 import { type Check, fail, ok } from './doctor/finding.ts';
@@ -24,6 +25,7 @@ import { describeError } from './lib/errors.ts';
 import { silentLog } from './lib/log.ts';
 import { type MountEntry, readMountTable } from './lib/mount-table.ts';
 import { StateDir } from './lib/state-dir.ts';
+import { loadCredentials } from './nbd/tls/credentials.ts';
 import { Stores } from './stores.ts';
 
 /** So long an appliance may take to answer, and a bucket to be reached. */
@@ -96,10 +98,16 @@ async function configuredChecks(
     { name: 'cache disk', run: () => checkCacheDisk(machine, table, facts) },
     { name: 'unsaved writes', run: async () => leftoverResults(await findLeftovers(settings, served)) },
     { name: 'addresses', run: () => checkListening(machine, facts) },
+    { name: 'tls', run: () => checkTls(tlsLoader(settings), new Date()) },
     { name: 'open files', run: () => checkDescriptors(machine, facts) },
     { name: 'memory', run: () => checkMemory(machine, facts) },
     ...machineChecks(machine, table, facts),
   ];
+}
+
+/** Null where no client can use TLS. */
+function tlsLoader({ nbd: { tls } }: Settings): (() => Promise<TlsFacts>) | null {
+  return tls.mode === 'off' && tls.socketMode === 'off' ? null : () => loadCredentials(tls);
 }
 
 /** What can be looked at without a configuration, too. */

@@ -1,6 +1,6 @@
 /** For messages about writes that cannot go to the bucket by themselves. */
 export const WAYS_OUT =
-  'Save them with "bucketdisk cache export VOLUME FILE", then give them up with "bucketdisk cache drop VOLUME"';
+  'Save them with "bucketdisk cache export VOLUME FILE", then give them up with "bucketdisk cache drop VOLUME --force"';
 
 /** The same for a log of which not all can be read. */
 export const WAYS_OUT_OF_DAMAGE =

@@ -33,7 +33,7 @@ Examples:
     .command('validate')
     .summary('check the configuration')
     .description(
-      'Checks the configuration as `serve` would, without reaching for the bucket. Tells every error there is.',
+      'Checks the configuration as `serve` would, without reaching for the bucket, or reading the files of TLS, which `doctor` does. Tells every error there is.',
     )
     .addHelpText(
       'after',

@@ -11,7 +11,7 @@ export function addDoctor(program: Command, frame: Frame): void {
     .summary('find out what is wrong, and what to do about it')
     .description(
       'Looks at everything that has to be right: the configuration, credentials, the bucket and whether it honours conditional ' +
-        'puts, the clock, the disk of cache.dir and whether its syncs can be believed, what mounting needs, what a crash has ' +
+        'puts, the clock, the disk of cache.dir and whether its syncs can be believed, the files of TLS, what mounting needs, what a crash has ' +
         'left, who holds the volumes, limits. It changes nothing, and runs beside an appliance; the small objects and the ' +
         'file it tries things with are removed again.',
     )

@@ -114,7 +114,16 @@ function step(target: Target, key: string): Target | string {
   if (twin !== undefined && isField(twin) && twin.sensitive) {
     return { kind: 'field', field: twin, path: join(target.path, secret), viaFile: true };
   }
-  return `unknown setting${didYouMean(key, knownKeys(target))}`;
+  return `unknown setting${didYouMean(key, knownKeys(target)) || belongsIn(target.path, key)}`;
+}
+
+/** ` (did you mean volumes.NAME.size or cache.size?)`: where a setting is that was given without its section. */
+function belongsIn(path: string, key: string): string {
+  if (path !== '') return '';
+  const sections = Object.entries(ROOT_SCHEMA).filter(([, node]) => !isField(node) && Object.hasOwn(node, key));
+  const paths = sections.map(([section]) => `${section}.${key}`);
+  if (Object.hasOwn(VOLUME_SCHEMA, key)) paths.unshift(`volumes.NAME.${key}`);
+  return paths.length === 0 ? '' : ` (did you mean ${paths.join(' or ')}?)`;
 }
 
 function* knownKeys({ section, path }: { readonly section: Section; readonly path: string }): Iterable<string> {

@@ -56,7 +56,9 @@ function parseS3Url(text: string): StoreUrl {
   const prefix = (match?.[2] ?? '').replace(/\/$/, '');
   const malformed = prefix.split('/').some((segment) => segment === '.' || segment === '..' || segment === '');
   if (bucket === undefined || (prefix !== '' && malformed) || /[?#\p{Cc}]/u.test(prefix)) {
-    throw new Error(`expected "s3://bucket" or "s3://bucket/prefix", not ${show(text)}`);
+    const given = /^s3:\/\/([^/]+)/.exec(text)?.[1];
+    const why = bucket === undefined && given !== undefined ? `: no bucket can be called ${show(given)}` : '';
+    throw new Error(`expected "s3://bucket" or "s3://bucket/prefix", not ${show(text)}${why}`);
   }
   if (Buffer.byteLength(prefix) > 900) throw new Error('expected a prefix of at most 900 bytes');
   return { kind: 's3', bucket, prefix };

@@ -1,5 +1,7 @@
 /** The files of the log: equally long, their space set aside, used in turn. A position in the log counts bytes for ever. */
 import type { Disk, DiskFile } from '../../lib/disk.ts';
+import { isStorageError, StorageError } from '../../lib/errors.ts';
+import { formatSize } from '../../lib/units.ts';
 
 /** Positions at which a group of records may begin: no write of a later group touches what an earlier one has written. */
 export const GROUP_ALIGN_BYTES = 4096;
@@ -20,7 +22,7 @@ export class LogFiles {
       for (let index = 0; index < count; index++) {
         const file = disk.open(`${directory}/${String(index).padStart(2, '0')}`);
         files.push(file);
-        if (file.sizeBytes() !== fileBytes) await file.reserve(fileBytes);
+        if (file.sizeBytes() !== fileBytes) await reserve(file, fileBytes, fileBytes * count);
       }
       // Also where all of them were there: that a name can be seen does not say that it is durable.
       await disk.syncDirectory(directory);
@@ -79,4 +81,16 @@ export class LogFiles {
 
 export function alignUp(position: number, bytes: number): number {
   return Math.ceil(position / bytes) * bytes;
+}
+
+async function reserve(file: DiskFile, fileBytes: number, logBytes: number): Promise<void> {
+  try {
+    await file.reserve(fileBytes);
+  } catch (error) {
+    if (!isStorageError(error, 'NO_SPACE')) throw error;
+    const needed = `the write log needs ${formatSize(logBytes)} (cache.logSize), and the disk has no room for it`;
+    throw new StorageError('NO_SPACE', `${needed}: make room, or set a smaller one: ${error.message}`, {
+      cause: error,
+    });
+  }
 }

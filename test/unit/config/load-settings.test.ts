@@ -323,6 +323,12 @@ describe('errors', () => {
     assert.match(list?.message ?? '', /expected an object/);
   });
 
+  it('are told where a setting is that stands outside of its section', () => {
+    assert.equal(problem('durability=s3').message, 'unknown setting (did you mean volumes.NAME.durability?)');
+    assert.equal(problem('size=1GiB').message, 'unknown setting (did you mean volumes.NAME.size or cache.size?)');
+    assert.equal(problem('nothing=1').message, 'unknown setting');
+  });
+
   it('do not change what an object is', () => {
     const found = problems({
       files: [

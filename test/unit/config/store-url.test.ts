@@ -19,6 +19,16 @@ describe('store urls', () => {
     for (const [given, expected] of cases) assert.equal(formatStoreUrl(parseStoreUrl(given, '/srv/me')), expected);
   });
 
+  it('name what cannot be the name of a bucket', () => {
+    for (const [given, message] of [
+      ['s3://x/disks', /not "s3:\/\/x\/disks": no bucket can be called "x"$/],
+      ['s3:/bucket', /not "s3:\/bucket"$/],
+      ['s3://bucket/a//b', /not "s3:\/\/bucket\/a\/\/b"$/],
+    ] as const) {
+      assert.throws(() => parseStoreUrl(given, '/'), { message });
+    }
+  });
+
   it('give each volume its prefix', () => {
     const at = (store: string, volume: { url?: string; keyPrefix?: string }) =>
       volumeLocation({ url: store }, { name: 'media', url: volume.url ?? null, keyPrefix: volume.keyPrefix ?? null });

@@ -9,8 +9,10 @@ import { checkRegion, checkSkew } from '../../../src/doctor/checks/endpoint.ts';
 import { checkLoopDevices, checkMounts, leftoverResults } from '../../../src/doctor/checks/leftovers.ts';
 import { checkListening } from '../../../src/doctor/checks/listening.ts';
 import { checkCapabilities, checkDescriptors, checkMemory, checkNode } from '../../../src/doctor/checks/process.ts';
+import { checkTls } from '../../../src/doctor/checks/tls.ts';
 import { leaseResults, volumeResults } from '../../../src/doctor/checks/volumes.ts';
 import type { FindingState, Result } from '../../../src/doctor/finding.ts';
+import { StorageError } from '../../../src/lib/errors.ts';
 import { parseMountTable } from '../../../src/lib/mount-table.ts';
 import { FakeMachine, factsOf, volumeFacts } from './fake-machine.ts';
 
@@ -356,5 +358,32 @@ describe('addresses', () => {
     machine.files.delete('/run/nbd.sock');
     machine.openErrors.set('/run', 'ENOENT');
     has(await checkListening(machine, factsOf(set)), 'fail', /cannot be made in \/run/);
+  });
+});
+
+describe('the files of TLS', () => {
+  const now = new Date('2026-01-01T00:00:00Z');
+  const certificate = (validTo: string) => ({ subject: 'CN=disks', validTo: new Date(validTo) });
+
+  it('are none where it is off', async () => {
+    only(await checkTls(null, now), 'ok', /off/);
+  });
+
+  it('hold a certificate that is valid, soon no longer, or expired, and keys', async () => {
+    const keys = { certificate: null, pskKeys: { size: 2 } };
+    only(await checkTls(async () => keys, now), 'ok', /keys of 2 users/);
+    for (const [validTo, state, message] of [
+      ['2027-01-01T00:00:00Z', 'ok', /CN=disks is valid until 2027-01-01/],
+      ['2026-01-10T00:00:00Z', 'warn', /expires in 9 d/],
+      ['2025-12-31T00:00:00Z', 'fail', /has expired, on 2025-12-31/],
+    ] as const) {
+      const load = async () => ({ certificate: certificate(validTo), pskKeys: null });
+      only(await checkTls(load, now), state, message);
+    }
+  });
+
+  it('cannot be used', async () => {
+    const load = () => Promise.reject(new StorageError('INVALID', 'cannot read /nope: no such file'));
+    only(await checkTls(load, now), 'fail', /cannot read \/nope/, /nbd\.tls/);
   });
 });
