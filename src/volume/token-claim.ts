@@ -25,12 +25,20 @@ export interface TokenClaimOptions {
   readonly log: Log;
 }
 
+interface Times {
+  readonly monotonicMs: number;
+  readonly dateMs: number;
+}
+
 export class TokenClaim implements Claim {
   readonly #options: TokenClaimOptions;
   #former: string | null = null;
+  /** Our token stood then, or later. */
+  #stoodAt: Times;
 
   constructor(options: TokenClaimOptions) {
     this.#options = options;
+    this.#stoodAt = this.#times();
   }
 
   /** The token that was there before ours, once the claim is made; null where there was none. */
@@ -40,6 +48,7 @@ export class TokenClaim implements Claim {
 
   async acquire(signal: AbortSignal): Promise<void> {
     const { store, key, token, takeOver, stale } = this.#options;
+    this.#stoodAt = this.#times();
     const found = await readToken(store, key, signal);
     this.#former = found?.value ?? null;
     if (found?.value === token && token === SHARED_DISK_TOKEN) return;
@@ -64,14 +73,15 @@ export class TokenClaim implements Claim {
   }
 
   async renew(signal: AbortSignal): Promise<void> {
-    const { store, key, token, log } = this.#options;
-    const found = await readToken(store, key, signal);
-    if (found === null) {
-      log.warn('the mounted token was deleted by somebody; setting it again', { key });
-      await this.#write(this.#options.conditional, signal);
-    } else if (found.value !== token) {
+    const { store, key, token } = this.#options;
+    const startedAt = this.#times();
+    const found = (await readToken(store, key, signal)) ?? (await this.#setAgain(signal));
+    if (found === null)
+      throw new StorageError('UNAVAILABLE', `the mounted token is deleted as soon as it is set (${key})`);
+    if (found.value !== token) {
       throw new StorageError('FENCED', `${found.text || 'another writer'} has taken the volume from us (${key})`);
     }
+    this.#stoodAt = startedAt;
   }
 
   async release({ erase }: { readonly erase: boolean }, signal: AbortSignal): Promise<void> {
@@ -82,12 +92,33 @@ export class TokenClaim implements Claim {
     if (found?.value === token) await store.delete([key], { signal });
   }
 
+  /** After somebody has deleted it. Returns what is there then: somebody else may have been quicker. */
+  async #setAgain(signal: AbortSignal): Promise<MountedToken | null> {
+    const { store, key, token, alone, takeOverWaitMs, conditional, log } = this.#options;
+    const { monotonicMs, dateMs } = this.#times();
+    const unseenMs = Math.max(monotonicMs - this.#stoodAt.monotonicMs, dateMs - this.#stoodAt.dateMs);
+    if (alone && token !== SHARED_DISK_TOKEN && unseenMs >= takeOverWaitMs) {
+      // Whoever takes it over waits for so long, writes, and deletes it in the end: no lease tells of that here.
+      const message = `the mounted token is gone, and another writer may have had the volume since we saw it last (${key})`;
+      throw new StorageError('FENCED', message);
+    }
+    log.warn('the mounted token was deleted by somebody; setting it again', { key });
+    await this.#write(conditional, signal);
+    return readToken(store, key, signal);
+  }
+
   /** After taking the token of somebody who may be alive. s3backer never looks at its token again: no use waiting for it. */
   async #waitUntilFenced(found: MountedToken, signal: AbortSignal): Promise<void> {
     const { alone, takeOverWaitMs: waitMs, clock, log } = this.#options;
     if (!alone && found.value !== SHARED_DISK_TOKEN) return;
     log.warn('took the mounted token; waiting until its holder has stopped writing', { holder: found.text, waitMs });
     await clock.sleep(waitMs, signal);
+  }
+
+  /** By both clocks: the monotonic one stands still while the machine sleeps, the other one may be set back. */
+  #times(): Times {
+    const { clock } = this.#options;
+    return { monotonicMs: clock.now(), dateMs: clock.date().getTime() };
   }
 
   async #write(onlyIfAbsent: boolean, signal: AbortSignal): Promise<void> {

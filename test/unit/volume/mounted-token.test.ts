@@ -4,7 +4,8 @@ import { describe, test } from 'node:test';
 import { MemoryObjectStore } from '../../../src/object/memory.ts';
 import type { ObjectStore } from '../../../src/object/object-store.ts';
 import { SHARED_DISK_TOKEN, tokenOf } from '../../../src/volume/mounted-token.ts';
-import { BLOCK, bench, LEASE, LIFE_MS, never, TOKEN, writeBlock } from './fixtures.ts';
+import { VirtualClock } from '../../support/virtual-clock.ts';
+import { BLOCK, bench, blockOf, LEASE, LIFE_MS, never, readBlock, TOKEN, writeBlock } from './fixtures.ts';
 import { unreachable } from './hooked-store.ts';
 
 const HEADER = 's3backer-mount-token';
@@ -143,6 +144,19 @@ describe('the token', () => {
     await volume.close(never);
   });
 
+  test('that somebody deletes and another sets before we do is not ours any more', async () => {
+    const { store, clock, open } = bench();
+    const volume = await open();
+    await store.inner.delete([TOKEN]);
+    store.before = async ({ kind, keys }) => {
+      if (kind === 'put' && keys[0] === TOKEN) await putToken(store.inner, '12345678');
+    };
+    await clock.advance(LIFE_MS / 3);
+    assert.equal(volume.lost?.code, 'FENCED');
+    await volume.close(never);
+    assert.equal(await tokenIn(store), '12345678');
+  });
+
   test('that s3backer overwrites, as its --force does, ends our writing', async () => {
     const { store, clock, lost, open } = bench();
     const volume = await open();
@@ -193,5 +207,36 @@ describe('a store without conditional PUTs', () => {
     await second.close(never);
     await first.close(never);
     assert.deepEqual(one.store.writes, []);
+  });
+
+  test('a machine that slept while somebody else had the volume and gave it up again does not go on', async () => {
+    const bucket = new MemoryObjectStore();
+    const one = bench({ bucket, ...unconditional });
+    const first = await one.open();
+    await writeBlock(first, 1);
+    one.clock.suspend();
+    const two = bench({ bucket, ...unconditional, instance: 'second', clock: new VirtualClock(one.clock.time) });
+    const second = await one.clock.run(two.open({}, { takeOver: true }));
+    await writeBlock(second, 1, blockOf(2));
+    await second.close(never);
+    assert.equal(await tokenIn(bucket), null);
+    await one.clock.resume();
+    await one.clock.advance(LIFE_MS);
+    assert.equal(first.lost?.code, 'FENCED');
+    await assert.rejects(readBlock(first, 1), { code: 'FENCED' });
+    await assert.rejects(writeBlock(first, 1), { code: 'FENCED' });
+    assert.equal(await tokenIn(bucket), null, 'it is not set again');
+    await first.close(never);
+  });
+
+  test('a token that is deleted while we look at it all the time is set again', async () => {
+    const { store, clock, open } = bench(unconditional);
+    const volume = await open();
+    await clock.advance(10 * LIFE_MS);
+    await store.inner.delete([TOKEN]);
+    await clock.advance(LIFE_MS / 3);
+    assert.equal(await tokenIn(store), tokenOf('first', 'vol/'));
+    await writeBlock(volume, 1);
+    await volume.close(never);
   });
 });
