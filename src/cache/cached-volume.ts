@@ -2,6 +2,7 @@
  * A volume behind its cache: writes go to the log and are answered, reads come from the log, the read cache or the bucket,
  * and the uploader brings the log to the bucket.
  */
+import { dirname } from 'node:path';
 import type { Layout } from '../layout/layout.ts';
 import type { Clock } from '../lib/clock.ts';
 import { raceAbort } from '../lib/deadline.ts';
@@ -144,6 +145,8 @@ export class CachedVolume {
    */
   static async open(options: CachedVolumeOptions): Promise<CachedVolume> {
     const { disk, directory, volumeId, clock, log, layout } = options;
+    // Whoever looked whose cache it is has made both, if they were not there.
+    await makeDurableDirectory(disk, dirname(directory));
     await makeDurableDirectory(disk, directory);
     let volume: CachedVolume | null = null;
     const { log: writeLog, damaged: damagedParts } = await WriteLog.open({

@@ -332,6 +332,17 @@ test('a sector of the log that the disk cannot read: refused with the way out, a
   }
 });
 
+test('the power goes right after the first flush there ever was: the directories it is in are there too', async () => {
+  for (let seed = 0; seed < 12; seed++) {
+    const one = machine({ seed });
+    await write(one, await one.open(), 1, blockOf(1));
+    one.disk = one.disk.crash();
+    const second = await one.open();
+    assert.deepEqual(await read(one, second, 1), blockOf(1), `seed ${seed}`);
+    await finish(one, second);
+  }
+});
+
 test('killed with unsaved writes, and the disk full at the next start: it needs no new space to go on', async () => {
   const one = machine();
   const first = await one.open();

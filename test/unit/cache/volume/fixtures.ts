@@ -76,7 +76,7 @@ export function machine(options: MachineOptions = {}): Machine {
   const random = new Random(options.seed ?? 1);
   const self: Machine = {
     bench: one,
-    disk: SimDisk.withDirectory('/cache/volumes', {
+    disk: SimDisk.withDirectory('/cache', {
       clock,
       random,
       ...(options.latencyMs === undefined ? {} : { latencyMs: options.latencyMs }),
