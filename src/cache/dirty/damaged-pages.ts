@@ -66,13 +66,22 @@ export class DamagedPages {
     }
   }
 
-  /** Durable when it resolves. To be called before the log forgets the records that tell of the pages. */
-  async save(): Promise<void> {
+  /** Bytes of a page are lost that have been replaced since: they are no loss once that is durable. */
+  noteReplaced(): void {
+    this.#changed = true;
+  }
+
+  /**
+   * Durable when it resolves. To be called before the log forgets the records that tell of the pages. `writesDurable`: makes everything
+   * durable that has been written so far; a page is not to be forgotten for a write that a crash takes back.
+   */
+  async save(writesDurable: () => Promise<void> | undefined): Promise<void> {
     if (!this.#changed) return;
     this.#changed = false;
     try {
       const path = `${this.#directory}/damaged.json`;
       const text = Buffer.from(JSON.stringify([...this.#pages]));
+      await writesDurable();
       const file = this.#disk.open(`${path}.new`);
       try {
         file.truncate(0);

@@ -63,7 +63,8 @@ export async function buildBatch(
   for (let number = first; number < end; number++) {
     applyRecord(map, log, number, (page, error) => {
       if (!sources.givesUp && !isStorageError(error, 'CORRUPT')) throw error;
-      store.damaged.add(page);
+      if (store.map.record(page) > number) store.damaged.noteReplaced();
+      else store.damaged.add(page);
     });
     // A batch may be of a great many small records: clients are answered in between.
     if ((number - first) % RECORDS_A_TURN === RECORDS_A_TURN - 1) await new Promise((resolve) => setImmediate(resolve));
@@ -217,11 +218,12 @@ export class ExtentBuilder {
     }
   }
 
-  /** A newer write of the page, if there is one, is another matter. */
+  /** A newer write of the page, if there is one, is another matter, once it is durable. */
   #noteDamage(page: number, record: number): void {
     this.#damagedHere.add(page);
     const { map, damaged } = this.#sources.store;
     if (map.record(page) === record) damaged.add(page);
+    else damaged.noteReplaced();
   }
 
   #damaged(page: number): boolean {

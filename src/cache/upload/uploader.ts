@@ -164,7 +164,7 @@ export class Uploader {
     const { store, clean } = this.#options;
     // Not further than this: what is uploaded in the meantime is not in the steps that follow.
     const head = store.log.markHead();
-    await store.damaged.save();
+    await store.damaged.save(() => store.log.sync());
     await clean.checkpoint();
     await store.log.commitHead(head);
   }
