@@ -472,6 +472,8 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
     const volumes = await Promise.all(
       Object.values(settings.volumes).map((volume) => lookAtVolume(volume, settings.cache.dir, stores, signal)),
     );
+    // What was cut off is told of each volume as its error; somebody who has interrupted it wants none of that.
+    if (signal.aborted) throw new StorageError('CANCELLED', 'interrupted', { cause: signal.reason });
     return {
       running: false,
       version: packageVersion(),

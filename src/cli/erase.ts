@@ -55,10 +55,15 @@ async function ask({ stdin, stderr }: Host, { signal }: CommandContext, name: st
   const terminal = createInterface({ input: stdin, output: stderr });
   try {
     // Input that ends is an answer too, which readline would wait for.
-    const ended = new Promise<string>((resolve) => terminal.once('close', () => resolve('')));
+    const ended = new Promise<string>((resolve, reject) => {
+      // A terminal that is read key by key sends no signal.
+      terminal.once('SIGINT', () => reject(new Error('^C')));
+      terminal.once('close', () => resolve(''));
+    });
     const question = `This deletes all data of "${name}". Type its name to go on: `;
     return (await Promise.race([terminal.question(question, { signal }), ended])).trim();
   } catch (cause) {
+    stderr.write('\n');
     throw new StorageError('CANCELLED', 'interrupted: nothing was deleted', { cause });
   } finally {
     terminal.close();

@@ -300,6 +300,16 @@ describe('erase', () => {
     assert.equal((await running).exitCode, 130);
     assert.deepEqual(erased, []);
   });
+
+  it('does nothing when ^C is typed as the answer', async () => {
+    const erased: string[] = [];
+    const host = new FakeHost({ actions: erasing(erased), isTTY: true });
+    host.stdin.write('dem\x03');
+    const outcome = await runCommand('erase demo', host);
+    assert.equal(outcome.exitCode, 130);
+    assert.match(outcome.stderr, /\nbucketdisk: interrupted: nothing was deleted\n$/);
+    assert.deepEqual(erased, []);
+  });
 });
 
 describe('signals', () => {
