@@ -8,7 +8,7 @@ import type { ListedObject, ObjectData, ObjectInfo, ObjectStore } from '../../ob
 import { type BlockCodec, parseContentEncoding } from './block-codec.ts';
 import { BLOCK_COUNT_MAX, type BlockKeys } from './block-keys.ts';
 import type { BlockQueues } from './block-queues.ts';
-import { ABSENT, type BlockState, BlockStates, PRESENT, UNKNOWN } from './block-states.ts';
+import { ABSENT, type BlockState, BlockStates, PRESENT, REPLACED, UNKNOWN } from './block-states.ts';
 import type { EtagTable } from './etag-table.ts';
 
 /** What a compressor and a cipher may add to a block that cannot be made smaller. */
@@ -165,7 +165,9 @@ export class BlockInspector {
   #judge(block: number, object: ObjectInfo | null): BlockProblem | null {
     const state = this.#stateOf(block);
     if (object === null) {
-      return state === PRESENT ? { fault: 'missing', detail: 'its object is gone', etag: null } : null;
+      return state === PRESENT || state === REPLACED
+        ? { fault: 'missing', detail: 'its object is gone', etag: null }
+        : null;
     }
     const { etag, sizeBytes } = object;
     if (state === ABSENT) return { fault: 'unexpected', detail: 'there is an object where there should be none', etag };

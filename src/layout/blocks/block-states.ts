@@ -14,7 +14,10 @@ export const PRESENT = 2;
  */
 export const UNCERTAIN = 3;
 
-export type BlockState = typeof UNKNOWN | typeof ABSENT | typeof PRESENT | typeof UNCERTAIN;
+/** As PRESENT, and a put over it is under way, or ended without a clear answer: the object has its old bytes or the new ones. */
+export const REPLACED = 4;
+
+export type BlockState = typeof UNKNOWN | typeof ABSENT | typeof PRESENT | typeof UNCERTAIN | typeof REPLACED;
 
 const PAGE_SHIFT = 16;
 const PAGE_BLOCKS = 1 << PAGE_SHIFT;

@@ -16,7 +16,7 @@ import { BlockInspector } from './block-inspector.ts';
 import type { BlockKeys } from './block-keys.ts';
 import { listBlocks } from './block-listing.ts';
 import { BlockQueues, type BlockWorker, type Patch } from './block-queues.ts';
-import { ABSENT, type BlockState, BlockStates, PRESENT, UNCERTAIN, UNKNOWN } from './block-states.ts';
+import { ABSENT, type BlockState, BlockStates, PRESENT, REPLACED, UNCERTAIN, UNKNOWN } from './block-states.ts';
 import { BlockSurvey, type SurveyStatus } from './block-survey.ts';
 import { DeleteBatcher } from './delete-batcher.ts';
 import { EtagTable } from './etag-table.ts';
@@ -256,7 +256,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     const bytes = await this.#readPlaces.run(() => this.#load(block, start, end, () => {}));
     if (bytes !== null) return bytes;
     // Deleted by the write, or by somebody else: that can be told once the write has ended.
-    return before === PRESENT ? null : Buffer.alloc(end - start);
+    return isThere(before) ? null : Buffer.alloc(end - start);
   }
 
   /** BlockWorker: applies the patches and stores what comes of it; stores the block again where there are none. */
@@ -267,10 +267,14 @@ export class BlocksLayout implements Layout, BlockWorker {
     if (zeroes && covered) return this.#remove(block);
     const empty = await this.#writePlaces.run(async () => {
       const note = (object: ObjectData | null): void => this.#noteLooked(block, object);
-      const base = covered || this.#stateOf(block) === ABSENT ? null : await this.#fetch(block, note);
-      if (base === null && (zeroes || patches.length === 0)) return false;
+      const before = this.#stateOf(block);
+      const base = covered || before === ABSENT ? null : await this.#fetch(block, note);
+      // After a write without a clear answer, which may yet arrive, another one has to follow, whatever is there now.
+      const isSettled = before !== UNCERTAIN && before !== REPLACED;
+      if (base === null && patches.length === 0) return false;
+      if (base === null && zeroes) return !isSettled;
       // Block 0 carries the volume's size, which may have changed although its bytes have not.
-      if (base !== null && block !== 0 && changeNothing(base, patches)) return false;
+      if (base !== null && block !== 0 && isSettled && changeNothing(base, patches)) return false;
       const image = composeBlock(base, patches, this.blockSizeBytes);
       if (isAllZero(image)) return true;
       await this.#put(block, image);
@@ -408,7 +412,7 @@ export class BlocksLayout implements Layout, BlockWorker {
         ? formatVolumeMetadata({ sizeBytes: this.#recordedSizeBytes, blockSizeBytes: this.blockSizeBytes })
         : {};
     const { body, headers } = await this.#codec.encode(block, image, metadata);
-    this.#note(block, UNCERTAIN, null);
+    this.#note(block, isThere(this.#stateOf(block)) ? REPLACED : UNCERTAIN, null);
     const { etag } = await this.#store.put(this.#keys.keyOf(block), body, { headers });
     this.#note(block, PRESENT, etag);
   }
@@ -433,10 +437,15 @@ export class BlocksLayout implements Layout, BlockWorker {
   #noteLooked(block: number, object: ObjectData | null): void {
     const state = this.#stateOf(block);
     if (state === UNKNOWN) this.#states?.set(block, object === null ? ABSENT : PRESENT);
-    if (state !== PRESENT || object !== null) return;
+    if (!isThere(state) || object !== null) return;
     throw new StorageError(
       'CORRUPT',
       `block object ${this.#keys.keyOf(block)} is gone although it was there: somebody else has deleted it`,
     );
   }
+}
+
+/** There is an object, unless somebody else has deleted it. */
+function isThere(state: BlockState): boolean {
+  return state === PRESENT || state === REPLACED;
 }

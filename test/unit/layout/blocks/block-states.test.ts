@@ -7,6 +7,7 @@ import {
   type BlockState,
   BlockStates,
   PRESENT,
+  REPLACED,
   UNCERTAIN,
   UNKNOWN,
 } from '../../../../src/layout/blocks/block-states.ts';
@@ -62,7 +63,7 @@ const block = fc.oneof(
   fc.integer({ min: 2 * PAGE - 3, max: 2 * PAGE + 3 }),
   fc.nat({ max: 3 * PAGE }),
 );
-const state = fc.constantFrom<BlockState>(UNKNOWN, ABSENT, PRESENT, UNCERTAIN);
+const state = fc.constantFrom<BlockState>(UNKNOWN, ABSENT, PRESENT, UNCERTAIN, REPLACED);
 const step = fc.oneof(
   { weight: 8, arbitrary: fc.record({ do: fc.constant('set' as const), block, state }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('listed' as const), block }) },

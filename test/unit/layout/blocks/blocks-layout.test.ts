@@ -228,6 +228,35 @@ describe('blocks layout: failures', () => {
     });
   }
 
+  test('a block whose PUT has failed is not taken for one of zeros when its object vanishes', async () => {
+    const { store, layout } = setUp(4);
+    await write(layout, 1);
+    failOnce(store, 'put', 'before');
+    await assert.rejects(write(layout, 1, Buffer.alloc(10, 9), 5), rejectsWith('TIMEOUT'));
+    await store.inner.delete([key(1)]);
+    await assert.rejects(layout.read(BLOCK, BLOCK), rejectsWith('CORRUPT'));
+    await assert.rejects(layout.peek(BLOCK, BLOCK), rejectsWith('CORRUPT'));
+    await assert.rejects(write(layout, 1, Buffer.alloc(10, 9), 5), rejectsWith('CORRUPT'));
+    assert.equal(await store.inner.head(key(1)), null, 'zeros are not put around it');
+    await write(layout, 1);
+    assert.deepEqual(await layout.read(BLOCK, BLOCK), FILL);
+  });
+
+  test('a write that changes nothing is sent all the same after one that may yet arrive', async () => {
+    const { store, layout } = setUp(4);
+    await write(layout, 1);
+    failOnce(store, 'put', 'before');
+    await assert.rejects(write(layout, 1, Buffer.alloc(10, 9), 5), rejectsWith('TIMEOUT'));
+    await write(layout, 1, Buffer.alloc(10, 7), 5);
+    await write(layout, 1, Buffer.alloc(10, 7), 5);
+    assert.equal(store.count('put'), 3);
+    failOnce(store, 'put', 'before');
+    await assert.rejects(write(layout, 2, Buffer.alloc(10, 9), 5), rejectsWith('TIMEOUT'));
+    for (let times = 0; times < 2; times++)
+      await layout.commit({ extents: [{ offset: 2 * BLOCK + 5, zeroLength: 10 }] });
+    assert.equal(store.count('delete'), 1);
+  });
+
   test('a commit that fails has let go of its buffers: nothing of it is sent later', async () => {
     const { store, layout } = setUp(40);
     const slow = new Barrier();

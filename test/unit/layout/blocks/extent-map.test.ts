@@ -7,6 +7,7 @@ import {
   type BlockState,
   BlockStates,
   PRESENT,
+  REPLACED,
   UNCERTAIN,
   UNKNOWN,
 } from '../../../../src/layout/blocks/block-states.ts';
@@ -17,7 +18,7 @@ const SIZE = 3;
 
 describe('extent map', () => {
   test('runs are those of the bytes, none empty, neighbours different', () => {
-    const state = fc.constantFrom<BlockState>(UNKNOWN, ABSENT, ABSENT, PRESENT, UNCERTAIN);
+    const state = fc.constantFrom<BlockState>(UNKNOWN, ABSENT, ABSENT, PRESENT, UNCERTAIN, REPLACED);
     fc.assert(
       fc.property(
         fc.array(state, { minLength: BLOCKS, maxLength: BLOCKS }),
