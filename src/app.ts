@@ -28,6 +28,7 @@ import type {
   ScanOutcome,
   ServeOptions,
   UnmountOptions,
+  UnmountOutcome,
   VolumeDescription,
   WarmOptions,
   WarmOutcome,
@@ -37,6 +38,7 @@ import { packageVersion } from './cli/package-version.ts';
 import { configuredVolume } from './config/configured-volume.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import { examine } from './doctor-service.ts';
+import { isAttached } from './host/attachment.ts';
 import { reclaimMounts } from './host/volume-mount.ts';
 import { hasty, lookAtVolume } from './idle-volumes.ts';
 import { SystemClock } from './lib/clock.ts';
@@ -122,8 +124,9 @@ async function mountVolume(
   return EXIT_OK;
 }
 
-async function unmountVolume(context: CommandContext, name: string, { force }: UnmountOptions): Promise<MountOutcome> {
-  const answer = (await ask(context, 'POST', '/v1/unmount', { name, force })) as MountOutcome | null;
+async function unmountVolume(context: CommandContext, name: string, options: UnmountOptions): Promise<UnmountOutcome> {
+  const { force } = options;
+  const answer = (await ask(context, 'POST', '/v1/unmount', { name, force })) as UnmountOutcome | null;
   return answer ?? withStateDir(context, (stateDir, held) => unmountLeftover(context, stateDir, held, name));
 }
 
@@ -133,13 +136,13 @@ async function unmountLeftover(
   stateDir: StateDir,
   held: boolean,
   name: string,
-): Promise<MountOutcome> {
+): Promise<UnmountOutcome> {
   if (!held) throw new StorageError('HELD', `another bucketdisk is using the directory ${stateDir.path}: try again`);
   const [left] = await reclaimMounts(mountHost(stateDir.path, clock, log), name);
   if (left === undefined) {
     throw new StorageError('NOT_FOUND', `no appliance runs with ${stateDir.path}, and none has left ${name} mounted`);
   }
-  return { name, dir: left.dir, device: left.device, via: left.via };
+  return { name, dir: left.dir, device: left.device, via: left.via, detached: !isAttached(left) };
 }
 
 async function createVolume(

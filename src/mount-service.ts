@@ -1,7 +1,8 @@
 /** The filesystems of an appliance: which volumes are mounted where, from asking for it until they are taken down. */
 import { join } from 'node:path';
-import type { MountOptions, MountOutcome, MountVia, UnmountOptions } from './cli/actions.ts';
+import type { MountOptions, MountOutcome, MountVia, UnmountOptions, UnmountOutcome } from './cli/actions.ts';
 import type { FuseServer } from './fuse/server.ts';
+import { writableLoopsOn } from './host/loop-device.ts';
 import { MountRecords, type Via } from './host/mount-records.ts';
 import { nbdProblem } from './host/nbd-device.ts';
 import { type Host, reclaimMounts, VolumeMount } from './host/volume-mount.ts';
@@ -44,6 +45,8 @@ export class MountService {
   /** One change at a time. */
   #turn: Promise<unknown> = Promise.resolve();
   #closing = false;
+  /** Aborts when there is no time left for what was begun before the stop. */
+  readonly #hurry = new AbortController();
   #socketServed = false;
 
   constructor(options: MountServiceOptions) {
@@ -63,6 +66,7 @@ export class MountService {
       const there = this.#mounts.get(name);
       if (there !== undefined)
         throw new StorageError('HELD', `volume ${name} is mounted on ${there.record.dir} already`);
+      this.#checkUnused(name);
       const path = await canonicalPath(dir);
       this.#refuseHiding(path, name);
       const mount = await this.#attachedBy(via, (chosen) => this.#up(name, path, fs, chosen, signal));
@@ -74,15 +78,17 @@ export class MountService {
   }
 
   /** HELD where the filesystem is in use, unless `force`: then it is taken away lazily. */
-  unmount({ name, force }: UnmountOptions & { readonly name: string }): Promise<MountOutcome> {
+  unmount({ name, force }: UnmountOptions & { readonly name: string }): Promise<UnmountOutcome> {
     return this.#inTurn(async () => {
       const mount = this.#mounts.get(name);
       if (mount === undefined) throw new StorageError('NOT_FOUND', `volume ${name} is not mounted by this appliance`);
       const { clock, log } = this.#host;
-      await withDeadline(clock, BUSY_TIMEOUT_MS, (until) => mount.down(until, { lazy: force }));
+      await withDeadline(clock, BUSY_TIMEOUT_MS, (until) =>
+        mount.down(until, { lazy: force, giveUp: this.#hurry.signal }),
+      );
       this.#mounts.delete(name);
       log.info('unmounted', { volume: name, dir: mount.record.dir, event: 'unmounted' });
-      return outcomeOf(mount);
+      return { ...outcomeOf(mount), detached: !mount.isAttached };
     });
   }
 
@@ -95,12 +101,17 @@ export class MountService {
   lost(): MountOutcome[] {
     if (this.#mounts.size === 0) return [];
     const table = readMountTable();
-    return this.status().filter(({ dir, device }) => topMountAt(table, dir)?.source !== device);
+    const isThere = ({ isAttached, record: { dir, device } }: VolumeMount): boolean =>
+      isAttached && topMountAt(table, dir)?.source === device;
+    return [...this.#mounts.values()].filter((mount) => !isThere(mount)).map(outcomeOf);
   }
 
   /** Takes everything down; what is still in use when `until` aborts, lazily. False where it came to that. */
   close(until: AbortSignal): Promise<boolean> {
     this.#closing = true;
+    const hurry = (): void => this.#hurry.abort();
+    if (until.aborted) hurry();
+    else until.addEventListener('abort', hurry, { once: true });
     const down = async (): Promise<boolean> => {
       const all = [...this.#mounts.values()];
       this.#mounts.clear();
@@ -122,6 +133,21 @@ export class MountService {
         `volume ${there.name} is mounted on ${path}: choose another directory for ${name}, or unmount that one first`,
       );
     }
+  }
+
+  /**
+   * A filesystem that was taken away while it was in use goes on writing until it is not, as does one that somebody has mounted by
+   * hand: mounted a second time beside that, it would be destroyed.
+   */
+  #checkUnused(name: string): void {
+    const files = this.#options.fuse.status();
+    if (files?.mounted !== true) return;
+    const [device] = writableLoopsOn(join(files.dir, name));
+    if (device === undefined) return;
+    throw new StorageError(
+      'HELD',
+      `volume ${name} is in use by ${device}: end what uses it, and detach it where it was attached by hand ("losetup -d ${device}")`,
+    );
   }
 
   /** `auto`: the kernel's NBD client, and a loop device where there is none or it does not serve. */

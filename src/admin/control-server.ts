@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { finished } from 'node:stream/promises';
+import { raceAbort } from '../lib/deadline.ts';
 import { describeError, type ErrorCode, isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { systemReason } from '../lib/system-reason.ts';
@@ -12,6 +13,8 @@ import { readJsonObject } from './read-json.ts';
 /** The kernel's limit on the path of a unix socket, without its NUL (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
 const REQUEST_TIMEOUT_MS = 10_000;
+/** What closing waits for answers under way: whoever does not take theirs must not keep the appliance from ending. */
+const CLOSE_TIMEOUT_MS = 5_000;
 
 /** Answers a request: gets its JSON body and returns what is sent as JSON. A StorageError becomes an HTTP error. */
 export type ControlHandler = (body: Readonly<Record<string, unknown>>) => Promise<object>;
@@ -61,11 +64,17 @@ export class ControlServer {
     }
   }
 
-  /** Waits for answers under way, not for requests that have not been made in full; the socket goes with the server. */
-  async close(): Promise<void> {
+  /**
+   * Waits for answers under way, for a while, and not for requests that have not been made in full; the socket goes with the
+   * server.
+   */
+  async close(timeoutMs = CLOSE_TIMEOUT_MS): Promise<void> {
     if (!this.#server.listening) return;
     const closed = new Promise((resolve) => this.#server.close(resolve));
-    await Promise.allSettled([...this.#answering]);
+    const over = new AbortController();
+    const timer = setTimeout(() => over.abort(), timeoutMs);
+    await raceAbort(Promise.allSettled([...this.#answering]), over.signal);
+    clearTimeout(timer);
     this.#server.closeAllConnections();
     await closed;
   }

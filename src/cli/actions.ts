@@ -150,7 +150,7 @@ export interface Actions {
    * Has the running appliance unmount it; where none runs, takes away what one that died has left. NOT_FOUND where it is not
    * mounted.
    */
-  unmountVolume(context: CommandContext, name: string, options: UnmountOptions): Promise<MountOutcome>;
+  unmountVolume(context: CommandContext, name: string, options: UnmountOptions): Promise<UnmountOutcome>;
   /** Uploads everything that was written: by the running appliance, or from the cache that one has left. */
   flushVolume(context: CommandContext, name: string, options: ProgressOptions): Promise<FlushOutcome>;
   /** Loads a part of the volume into the running appliance's cache. */
@@ -312,4 +312,9 @@ export interface MountOutcome {
   readonly device: string;
   /** `nbd`: by the kernel's NBD client; `fuse`: by FUSE and a loop device. */
   readonly via: 'nbd' | 'fuse';
+}
+
+export interface UnmountOutcome extends MountOutcome {
+  /** False where something has the device open still: it is detached once nothing has. */
+  readonly detached: boolean;
 }

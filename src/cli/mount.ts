@@ -83,7 +83,8 @@ ${EXIT_CODES_HELP}`,
           const actions = await frame.host.loadActions();
           return actions.unmountVolume(context, name, { force });
         },
-        ({ dir, device }) => `${name}: unmounted from ${dir}, ${device} detached\n`,
+        ({ dir, device, detached }) =>
+          `${name}: unmounted from ${dir}, ${device} ${detached ? 'detached' : 'in use still, and detached once it is not'}\n`,
       ),
     );
 }

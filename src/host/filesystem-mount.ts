@@ -107,6 +107,31 @@ export async function unmountFilesystem(device: string, dir: string, request: Un
   return true;
 }
 
+/**
+ * For a filesystem that is not seen any more where it was mounted, and that the kernel still has: it writes still, another mount
+ * hides it, or it is mounted elsewhere too, as a container with a mount namespace of its own has it. Has what it holds written, and
+ * unmounts it wherever it is seen, until it is released (true) or `until` aborts.
+ */
+export async function waitForRelease(device: string, isUsed: () => boolean, request: UnmountRequest): Promise<boolean> {
+  const { clock, log, until } = request;
+  if (until.aborted) return false;
+  log.warn('the filesystem is unmounted, and is mounted elsewhere or still writing: it is waited for', { device });
+  // No path of ours leads to it, so that it is one of all of them that are synced.
+  const synced = runProgram('sync', [], { timeoutMs: UNMOUNT_TIMEOUT_MS, signal: until }).catch(() => {});
+  while (isUsed() && !until.aborted) {
+    await clock.sleep(BUSY_PAUSE_MS, until).catch(() => {});
+    for (const dir of seenAt(device)) await unmountFilesystem(device, dir, request);
+  }
+  await synced;
+  return !isUsed();
+}
+
+function seenAt(device: string): string[] {
+  const table = readMountTable();
+  const dirs = new Set(table.filter(({ source }) => source === device).map(({ path }) => path));
+  return [...dirs].filter((dir) => topMountAt(table, dir)?.source === device);
+}
+
 async function umount(args: string[], giveUp?: AbortSignal): Promise<{ code: number | null; stderr: string }> {
   // Asked for once there is no time left, as for what a dead process has left: it has to be tried all the same.
   const hasty = giveUp?.aborted === true;

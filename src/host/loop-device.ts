@@ -1,5 +1,6 @@
 /** Loop devices: a volume's file as a block device, with no pages of its own beside those of the filesystem on it. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import { isStorageError, StorageError } from '../lib/errors.ts';
 import { runStep } from './step.ts';
@@ -50,6 +51,21 @@ export function loopFile(device: string): string | null {
     return readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').trimEnd();
   } catch {
     return null;
+  }
+}
+
+/** The loop devices on the file that can be written to: what is written through one of them is not seen by the others. */
+export function writableLoopsOn(file: string): string[] {
+  const names = existsSync('/sys/block') ? readdirSync('/sys/block') : [];
+  return names.map((name) => `/dev/${name}`).filter((device) => loopFile(device) === file && !isReadOnly(device));
+}
+
+function isReadOnly(device: string): boolean {
+  try {
+    return readFileSync(`/sys/block/${basename(device)}/ro`, 'utf8').trim() === '1';
+  } catch {
+    // It has gone.
+    return true;
   }
 }
 

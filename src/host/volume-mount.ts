@@ -4,7 +4,7 @@ import { describeError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type AttachedRecord, attach, cut, detach, isAttached, isHeld } from './attachment.ts';
 import { type FilesystemType, filesystemOn, makeFilesystem } from './filesystem.ts';
-import { mountFilesystem, type UnmountRequest, unmountFilesystem } from './filesystem-mount.ts';
+import { mountFilesystem, type UnmountRequest, unmountFilesystem, waitForRelease } from './filesystem-mount.ts';
 import type { MountRecord, MountRecords, Via } from './mount-records.ts';
 import { NbdGuard } from './nbd-guard.ts';
 
@@ -70,6 +70,11 @@ export class VolumeMount {
       records.remove(volume);
       throw error instanceof StorageError ? error : new StorageError('INVALID', describeError(error), { cause: error });
     }
+  }
+
+  /** Whether the device is still the one that was attached. */
+  get isAttached(): boolean {
+    return isAttached(this.record);
   }
 
   /**
@@ -142,10 +147,15 @@ async function giveBack(
   options: Omit<UnmountRequest, 'clock' | 'log'>,
 ): Promise<boolean> {
   const { volume, dir, device } = record;
-  let clean = await unmountFilesystem(device, dir, { ...options, clock, log });
-  // A filesystem that was unmounted may have things to write still, or be mounted elsewhere.
-  if (!options.lazy && isAttached(record) && isHeld(device)) {
-    throw new StorageError('HELD', `${device} is still in use by a filesystem: try again later`);
+  const request = { ...options, clock, log };
+  // What is not as it was put there is left alone: on a device of that name there may be somebody else's filesystem by now.
+  let clean = !isAttached(record) || (await unmountFilesystem(device, dir, request));
+  const isUsed = (): boolean => isAttached(record) && isHeld(device);
+  if (isUsed()) {
+    if (!options.lazy) {
+      throw new StorageError('HELD', `${device} is still in use by a filesystem: try again later`);
+    }
+    clean = (await waitForRelease(device, isUsed, request)) && clean;
   }
   await guard?.stop(clock);
   if (isAttached(record)) {

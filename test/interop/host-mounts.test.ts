@@ -140,6 +140,29 @@ describe('a volume that is mounted', { timeout: TIMEOUT_MS }, () => {
     }
   });
 
+  it('is not taken for what somebody else has mounted there since, on a device of the same name', async (t) => {
+    if (!require(t)) return;
+    const { file } = await startFuseAppliance(t, { volumes: VOLUMES });
+    const { host, options, mounted } = await place(t, file);
+    const mount = await VolumeMount.up(options, host);
+    const { device } = mount.record;
+    const image = join(options.dir, '..', 'image');
+    await runCommand('truncate', ['-s', '16M', image]);
+    await runCommand(toolPath('mkfs.ext4'), ['-q', '-F', image]);
+    await runCommand('umount', [options.dir]);
+    await runCommand(toolPath('losetup'), ['-d', device]);
+    while (loopFile(device) !== null) await new Promise((resolve) => setTimeout(resolve, 20));
+    const { code } = await runCommand(toolPath('losetup'), [device, image], { okCodes: null });
+    if (code !== 0) {
+      t.skip('another process has taken the device meanwhile');
+      return;
+    }
+    await runCommand('mount', ['-t', 'ext4', device, options.dir]);
+    assert.equal(mount.isAttached, false);
+    assert.equal(await mount.down(in5Seconds(), { lazy: true }), true);
+    assert.deepEqual([mounted(), loopFile(device)], [true, image]);
+  });
+
   it('is taken away after a crash, and comes back with what was synced', async (t) => {
     if (!require(t)) return;
     const first = await startFuseAppliance(t, { volumes: VOLUMES });

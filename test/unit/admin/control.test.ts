@@ -246,6 +246,25 @@ describe('the server', () => {
     await closing;
   });
 
+  test('closes although somebody does not take the answer, or a handler has none', async (t) => {
+    const asked = Promise.withResolvers<void>();
+    const { path, server } = await serve(t, {
+      'GET /large': async () => ({ large: 'x'.repeat(4 * 1024 * 1024) }),
+      'GET /never': () => {
+        asked.resolve();
+        return new Promise(() => {});
+      },
+    });
+    const taking = connect(path);
+    taking.write('GET /large HTTP/1.1\r\nHost: x\r\n\r\n');
+    await once(taking, 'readable');
+    const waiting = assert.rejects(askAppliance(path, 'GET', '/never'), { code: 'UNAVAILABLE' });
+    await asked.promise;
+    await server.close(50);
+    await waiting;
+    taking.destroy();
+  });
+
   test('closes although clients are connected that ask nothing, or not all of it', async (t) => {
     const { path, server } = await serve(t, echo);
     const sockets = [connect(path), connect(path)];
