@@ -146,8 +146,7 @@ export class CachedVolume {
   static async open(options: CachedVolumeOptions): Promise<CachedVolume> {
     const { disk, directory, volumeId, clock, log, layout } = options;
     // Whoever looked whose cache it is has made both, if they were not there.
-    await makeDurableDirectory(disk, dirname(directory));
-    await makeDurableDirectory(disk, directory);
+    for (const path of [dirname(directory), directory]) await makeDurableDirectory(disk, path);
     let volume: CachedVolume | null = null;
     const { log: writeLog, damaged: damagedParts } = await WriteLog.open({
       disk,
@@ -310,8 +309,8 @@ export class CachedVolume {
 
   /**
    * Uploads what is left until `giveUp` aborts, and closes the cache. True where everything is in the bucket, and the log
-   * knows it; false where something is left for the next opening to upload, durable. Rejects, with everything closed, where
-   * something is left that the disk did not take.
+   * knows it; false where something is left for the next opening to upload, durable, or pages are lost of which only this cache
+   * knows. Rejects, with everything closed, where something is left that the disk did not take.
    */
   async close(giveUp: AbortSignal): Promise<boolean> {
     this.#closed = true;
@@ -322,7 +321,13 @@ export class CachedVolume {
     if (uploaded) await raceAbort(Promise.allSettled([...this.#reading, this.#fetcher.idle()]), giveUp);
     const settled = uploaded && (await this.#inOrder('cache', () => this.#uploader.checkpoint()));
     await this.#inOrder('cache', () => this.#cache.close());
-    if (uploaded) return (await this.#inOrder('write log', () => this.#writeLog.close())) && settled;
+    if (uploaded) {
+      const closed = await this.#inOrder('write log', () => this.#writeLog.close());
+      const { count: pages } = this.#store.damaged;
+      if (pages > 0)
+        this.#options.log.warn('pages that the cache disk has lost have not been written again', { pages });
+      return closed && settled && pages === 0;
+    }
     await this.#writeLog.close();
     return false;
   }
@@ -479,13 +484,9 @@ export class CachedVolume {
     const { log } = this.#options;
     const { damaged, map } = this.#store;
     if (damaged.count > 0) {
-      log.error(
-        'the cache disk has damaged pages that were not in the bucket: reading them fails until they are written again',
-        {
-          pages: damaged.count,
-          event: 'damage-found',
-        },
-      );
+      const message =
+        'the cache disk has damaged pages that were not in the bucket: reading them fails until they are written again';
+      log.error(message, { pages: damaged.count, event: 'damage-found' });
     }
     if (records.end > records.first)
       log.info('taking up writes that are not in the bucket yet', { dirtyBytes: map.bytes });

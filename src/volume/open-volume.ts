@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { CachedVolume } from '../cache/cached-volume.ts';
 import { PAGE_BYTES } from '../cache/page.ts';
 import type { UploadTriggers } from '../cache/upload/uploader.ts';
+import { GIVE_UP } from '../cache/ways-out.ts';
 import { BlockCodec } from '../layout/blocks/block-codec.ts';
 import { BlockKeys } from '../layout/blocks/block-keys.ts';
 import { BlocksLayout } from '../layout/blocks/blocks-layout.ts';
@@ -342,9 +343,19 @@ async function emptyFormerCache(
     log.info('the volume has no cache any more: uploading the writes that are left in it', { volume: volume.name });
     const drained = await openVolume(volume, { ...environment, cache: former, formerCache: null }, options);
     const closed = await drained.close(options.signal);
+    const lostPages = drained.cached?.status().damagedPages ?? 0;
+    if (lostPages > 0) throw lostIn(former.directory, lostPages);
     if (closed !== 'clean') throw new StorageError('CANCELLED', 'gave up uploading what was left in the cache');
   }
   CacheHome.open(former.disk, former.directory).remove();
+}
+
+/** Without the cache they would read as they were before. */
+function lostIn(directory: string, pages: number): StorageError {
+  return new StorageError(
+    'CORRUPT',
+    `the disk of the cache in ${directory} has lost ${pages} page(s) of the volume: give it a cache until they have been written again. ${GIVE_UP}`,
+  );
 }
 
 function refuseExisting(volume: VolumeOptions, { record, sampleBlock }: Inspection): void {

@@ -23,7 +23,7 @@ export interface UploadBatch {
   readonly bytes: number;
   /** The whole pages in it that were written, and not only put there to complete a block. */
   readonly fresh: readonly FreshPages[];
-  /** Pages whose newest bytes are in it, those of zeroed ranges excepted. */
+  /** Pages whose newest bytes are in it or are lost, those of zeroed ranges excepted. */
   readonly pages: readonly number[];
   /** The blocks of which all is in it, by number. */
   readonly blocks: ReadonlyMap<number, Buffer>;
@@ -60,9 +60,12 @@ export async function buildBatch(
   const { store } = sources;
   const { log } = store;
   const map = new DirtyMap();
+  /** They are not in `map`, and have to be forgotten like the others. */
+  const lost = new Set<number>();
   for (let number = first; number < end; number++) {
     applyRecord(map, log, number, (page, error) => {
       if (!sources.givesUp && !isStorageError(error, 'CORRUPT')) throw error;
+      lost.add(page);
       if (store.map.record(page) > number) store.damaged.noteReplaced();
       else store.damaged.add(page);
     });
@@ -74,7 +77,7 @@ export async function buildBatch(
   const builder = new ExtentBuilder(sources, map);
   for (let at = 0; at < pages.length; ) at = await builder.addBlock(pages, at);
   const { fresh, bytes, blocks } = builder;
-  return { end, extents: mergeZeroes(builder.take(), map), bytes, fresh, pages, blocks };
+  return { end, extents: mergeZeroes(builder.take(), map), bytes, fresh, pages: [...pages, ...lost], blocks };
 }
 
 /** Turns dirty pages into extents, block by block. */

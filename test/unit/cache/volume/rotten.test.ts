@@ -44,6 +44,12 @@ async function writeAndRot(one: Machine, { device }: Volume, data: Buffer): Prom
   for (const { path, at } of places) one.disk.flipBit(path, at + 100);
 }
 
+/** Everything is in the bucket but for what is lost, so that nobody else should have the volume. */
+async function stopWithLoss(one: Machine, volume: Volume): Promise<void> {
+  assert.equal(await one.bench.clock.run(volume.close(never)), 'dirty');
+  assert.equal(volume.cached?.status().dirtyBytes, 0);
+}
+
 /** Does the work when the block is about to be put into the bucket. */
 function whileSending(one: Machine, block: number, work: () => Promise<void>): void {
   const { store } = one.bench;
@@ -68,6 +74,40 @@ async function assertNotOlder(one: Machine): Promise<void> {
   assert.deepEqual(await read(one, volume, 1), blockOf(9));
   await finish(one, volume);
 }
+
+test('an orderly stop does not keep a volume with a page that is lost from being started again', async () => {
+  const { one, volume } = await openStored();
+  await one.bench.clock.run(writeAndRot(one, volume, PART));
+  await upload(one, volume);
+  await stopWithLoss(one, volume);
+  const again = await one.open();
+  await assert.rejects(read(one, again, 1), { code: 'CORRUPT' });
+  await write(one, again, 1, blockOf(7));
+  await finish(one, again);
+  const third = await one.open();
+  assert.deepEqual(await read(one, third, 1), blockOf(7));
+  await finish(one, third);
+});
+
+test('a page that is lost keeps the volume from being served without the cache that knows of it', async () => {
+  const { one, volume } = await openStored();
+  await one.bench.clock.run(writeAndRot(one, volume, PART));
+  await upload(one, volume);
+  await stopWithLoss(one, volume);
+  for (let attempt = 0; attempt < 2; attempt++) {
+    await assert.rejects(one.open({}, { uncached: true }), {
+      code: 'CORRUPT',
+      message: /1 page.*cache drop VOLUME --force/,
+    });
+  }
+  const again = await one.open();
+  await assert.rejects(read(one, again, 1), { code: 'CORRUPT' });
+  await write(one, again, 1, blockOf(7));
+  await finish(one, again);
+  const without = await one.open({}, { uncached: true });
+  assert.deepEqual(await read(one, without, 1), blockOf(7));
+  await finish(one, without);
+});
 
 for (const data of [PART, PAGE]) {
   const what = data === PART ? 'a part of a page' : 'a page';
