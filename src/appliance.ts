@@ -72,6 +72,7 @@ export class Appliance {
   readonly #admin: AdminService;
   #phase: 'starting' | 'running' | 'stopping' = 'starting';
   readonly #startedAtMs: number;
+  #abandonedAs: Closed = 'clean';
   readonly #allLost = new AbortController();
   readonly #stopping = new AbortController();
   readonly #jobs: JobsService;
@@ -152,6 +153,11 @@ export class Appliance {
     );
   }
 
+  /** What became of the volumes where the start was given up: what an earlier run had left may be in the cache still. */
+  get abandonedAs(): Closed {
+    return this.#abandonedAs;
+  }
+
   /** Aborts when other writers have taken every volume: there is nothing left to serve. */
   get allLost(): AbortSignal {
     return this.#allLost.signal;
@@ -180,7 +186,7 @@ export class Appliance {
       for (const mount of mounts) await this.#mounts.mount(mount, signal);
     } catch (error) {
       // Not hurried by the signal that may have ended the start: nobody was served, and the leases can be given back.
-      await this.#shutDown(hurry);
+      this.#abandonedAs = await this.#shutDown(hurry);
       await this.#events.close();
       throw error;
     }
@@ -243,12 +249,12 @@ export class Appliance {
     );
     await this.#admin.close();
     await this.#control.close();
-    if (!unmounted) return 'cut';
     const results = closed.map((result) => {
       // Each volume has been closed; one of them not as it should be.
       if (result.status === 'rejected') throw result.reason;
       return result.value;
     });
+    if (!unmounted) return 'cut';
     return (['cut', 'dirty'] as const).find((worst) => results.includes(worst)) ?? 'clean';
   }
 
@@ -447,7 +453,8 @@ export async function runAppliance(appliance: Appliance, options: ServeOptions, 
     await appliance.start(takeOver, stop, hurry, mounts);
   } catch (error) {
     // Told to stop while it was starting: that is what was asked for.
-    if (stop.aborted && isStorageError(error, 'CANCELLED')) return 'clean';
+    if (stop.aborted && isStorageError(error, 'CANCELLED'))
+      return appliance.abandonedAs === 'dirty' ? 'dirty' : 'clean';
     throw error;
   }
   options.onReload?.(() => void appliance.reloadCredentials());

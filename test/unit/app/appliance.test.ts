@@ -12,7 +12,7 @@ import { loadSettings } from '../../../src/config/load-settings.ts';
 import type { Settings } from '../../../src/config/settings.ts';
 import { StorageError } from '../../../src/lib/errors.ts';
 import { StateDir } from '../../../src/lib/state-dir.ts';
-import { Command, Info, NbdErrno, Option, OptionReply } from '../../../src/nbd/constants.ts';
+import { Command, CommandFlag, Info, NbdErrno, Option, OptionReply } from '../../../src/nbd/constants.ts';
 import { MemoryObjectStore } from '../../../src/object/memory.ts';
 import type { ObjectStore } from '../../../src/object/object-store.ts';
 import { Stores } from '../../../src/stores.ts';
@@ -55,9 +55,15 @@ interface Machine {
 
 async function machine(
   t: TestContext,
-  options: { bucket?: ObjectStore; clock?: VirtualClock; set?: readonly string[]; instance?: string } = {},
+  options: {
+    bucket?: ObjectStore;
+    clock?: VirtualClock;
+    set?: readonly string[];
+    instance?: string;
+    dir?: string;
+  } = {},
 ): Promise<Machine> {
-  const dir = await tempDir(t, 'app');
+  const dir = options.dir ?? (await tempDir(t, 'app'));
   const socket = join(dir, 'nbd.sock');
   const { settings } = loadSettings({
     defaultsFile: null,
@@ -375,6 +381,33 @@ describe('a start that fails', () => {
     assert.equal(await isReleased(m.store, 'free'), true);
     assert.equal(m.appliance.status().nbd.length, 0);
     assert.equal(holder.appliance.status().volumes[0]?.state, 'serving');
+  });
+
+  test('because it is told to stop tells that an earlier run has left what is in no bucket', async (t) => {
+    const bucket = new MemoryObjectStore();
+    const clock = new VirtualClock();
+    const set = ['cache.size=8MiB', 'cache.logSize=8MiB', 'volumes.vol.size=256KiB', 'volumes.vol.blockSize=4KiB'];
+    const refusing = (m: Machine): void => {
+      m.store.before = (operation) => {
+        if (isPutOfBlock(operation, 3)) throw new StorageError('ACCESS_DENIED', 'not now');
+      };
+    };
+    const first = await machine(t, { bucket, clock, set });
+    refusing(first);
+    const { run } = await started(first);
+    const client = await first.attach();
+    assert.equal((await client.request({ ...writeOf(3), flags: CommandFlag.FUA })).errno, NbdErrno.NONE);
+    first.stop.abort();
+    assert.equal(await clock.run(run), 'dirty');
+    const other = ['volumes.other.size=256KiB', 'volumes.other.blockSize=4KiB'];
+    const holder = await machine(t, { bucket, clock, instance: 'second', set: other });
+    await started(holder);
+    const m = await machine(t, { bucket, clock, dir: first.settings.cache.dir, set: [...set, ...other] });
+    refusing(m);
+    const again = m.run();
+    await until(() => m.appliance.status().volumes[0]?.state === 'serving');
+    m.stop.abort();
+    assert.equal(await clock.run(again), 'dirty');
   });
 
   test('because the volume was taken while it was being opened', async (t) => {
