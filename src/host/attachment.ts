@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
+import { readMountTable } from '../lib/mount-table.ts';
 import { attachLoop, detachLoop, loopFile, loopSequence } from './loop-device.ts';
 import type { MountRecord } from './mount-records.ts';
 import { attachNbd, cutNbd, detachNbd, nbdPid } from './nbd-device.ts';
@@ -35,11 +36,12 @@ export function isAttached(record: MountRecord): record is AttachedRecord {
 }
 
 /**
- * Whether a filesystem has the device, also after a lazy unmount. By what the kernel tells: opening the device, and closing it
+ * Whether a filesystem has the device: one that is mounted anywhere we see, and of the common ones also after a lazy unmount. By what the kernel tells: opening the device, and closing it
  * again, could ask us for blocks while we wait for it.
  */
 export function isHeld(device: string): boolean {
   const name = basename(device);
+  if (readMountTable().some(({ source }) => source === device)) return true;
   if (existsSync(`/sys/fs/ext4/${name}`) || existsSync(`/sys/fs/xfs/${name}`)) return true;
   if (!existsSync('/sys/fs/btrfs')) return false;
   return readdirSync('/sys/fs/btrfs').some((id) => existsSync(`/sys/fs/btrfs/${id}/devices/${name}`));

@@ -66,8 +66,11 @@ export class VolumeMount {
       await mountFilesystem({ device, dir, type, readOnly, ...cancel });
       return new VolumeMount(record, guard, host);
     } catch (error) {
-      if (planned !== null) await giveBack(planned, guard, host, { until: AbortSignal.abort(), lazy: true });
-      records.remove(volume);
+      if (planned === null) records.remove(volume);
+      else {
+        await giveBack(planned, guard, host, { until: AbortSignal.abort(), lazy: true });
+        forget(planned, host);
+      }
       throw error instanceof StorageError ? error : new StorageError('INVALID', describeError(error), { cause: error });
     }
   }
@@ -84,7 +87,7 @@ export class VolumeMount {
    */
   async down(until: AbortSignal, options: { readonly lazy: boolean; readonly giveUp?: AbortSignal }): Promise<boolean> {
     const clean = await giveBack(this.record, this.#guard, this.#host, { ...options, until });
-    this.#host.records.remove(this.record.volume);
+    forget(this.record, this.#host);
     return clean;
   }
 }
@@ -108,7 +111,7 @@ export async function reclaimMounts(host: Host, only?: string): Promise<Attached
       await giveBack(record, null, host, { until: now, giveUp: now, lazy: true });
       reclaimed.push(record);
     }
-    records.remove(volume);
+    forget(record, host);
   }
   return reclaimed;
 }
@@ -139,6 +142,11 @@ async function ensureFilesystem(device: string, options: VolumeMountOptions, hos
   return make;
 }
 
+/** What could not be detached is for a later process to take away. */
+function forget(record: MountRecord, { records, boot }: Host): void {
+  if (record.boot !== boot || !isAttached(record)) records.remove(record.volume);
+}
+
 /** Whatever became of one step, the next one is tried. */
 async function giveBack(
   record: AttachedRecord,
@@ -163,6 +171,8 @@ async function giveBack(
       clean = false;
       log.warn('the device is not detached', { volume, device, error: describeError(error) });
     });
+    // A mount(8) that was given up may have come to its end only now.
+    if (isAttached(record)) await unmountFilesystem(device, dir, request);
   }
   return clean;
 }

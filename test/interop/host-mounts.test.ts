@@ -163,6 +163,26 @@ describe('a volume that is mounted', { timeout: TIMEOUT_MS }, () => {
     assert.deepEqual([mounted(), loopFile(device)], [true, image]);
   });
 
+  it('is taken away also where it appears late, as when mounting was given up, and is not forgotten before', async (t) => {
+    if (!require(t)) return;
+    const { file } = await startFuseAppliance(t, { volumes: VOLUMES });
+    const { host, options, mounted } = await place(t, file);
+    const mount = await VolumeMount.up(options, host);
+    const { device } = mount.record;
+    const user = await open(device);
+    await runCommand('umount', [options.dir]);
+    const down = mount.down(AbortSignal.abort(), { lazy: true });
+    const autoclear = `/sys/block/${device.slice(5)}/loop/autoclear`;
+    while ((await readFile(autoclear, 'utf8')).trim() !== '1') await new Promise((resolve) => setTimeout(resolve, 20));
+    await runCommand('mount', ['-t', 'ext4', device, options.dir]);
+    assert.equal(await down, false);
+    assert.deepEqual([mounted(), host.records.list()], [false, [mount.record]]);
+    await user.close();
+    while (loopFile(device) !== null) await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.deepEqual(await reclaimMounts(host), []);
+    assert.deepEqual(host.records.list(), []);
+  });
+
   it('is taken away after a crash, and comes back with what was synced', async (t) => {
     if (!require(t)) return;
     const first = await startFuseAppliance(t, { volumes: VOLUMES });
