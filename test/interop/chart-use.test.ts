@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { before, describe, type TestContext, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { startAppliance } from '../support/appliance.ts';
-import { CHART_TOOLS_TIMEOUT_MS, type ChartTools, chartTools } from '../support/chart-tools.ts';
+import { findChartTools } from '../support/chart-tools.ts';
 import { runCommand } from '../support/run-command.ts';
 import { tempDir } from '../support/temp.ts';
 import {
@@ -26,15 +26,6 @@ interface Selecting {
   readonly selector: { readonly matchLabels: Readonly<Record<string, string>> };
 }
 
-/** Null, and why, once `before` has run. */
-let tools: ChartTools | null = null;
-let unavailable = '';
-
-function requireChart(t: TestContext): ChartTools | null {
-  if (tools === null) t.skip(unavailable);
-  return tools;
-}
-
 /** The labels by which the appliance's pod is found. */
 function podLabels(manifests: readonly Manifest[]): Readonly<Record<string, string>> {
   const set = manifests.find(({ kind }) => kind === 'StatefulSet');
@@ -48,16 +39,7 @@ function assertFinds(selector: unknown, labels: Readonly<Record<string, string>>
 }
 
 describe('the chart in use', () => {
-  before(
-    async () => {
-      try {
-        tools = await chartTools();
-      } catch (error) {
-        unavailable = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-      }
-    },
-    { timeout: CHART_TOOLS_TIMEOUT_MS },
-  );
+  const requireChart = findChartTools();
 
   for (const values of ['server-full-values.yaml', 'sidecar-values.yaml']) {
     test(`has a Service, a ServiceMonitor and policies that find the pod, with ${values}`, async (t) => {

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { cp, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { before, describe, type TestContext, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse, parseAllDocuments } from 'yaml';
-import { CHART_TOOLS_TIMEOUT_MS, type ChartTools, chartTools } from '../support/chart-tools.ts';
+import { findChartTools } from '../support/chart-tools.ts';
 import { type CommandResult, runCommand } from '../support/run-command.ts';
 import { tempDir } from '../support/temp.ts';
 import { CHART, containerOf, mountOf, only, type PodSpec, podOf, render, template } from './support/chart.ts';
@@ -17,26 +17,8 @@ const VALUES = readdirSync(join(CHART, 'ci'));
 /** The oldest that the chart is for, and the newest there are schemas of. */
 const KUBERNETES = ['1.29', '1.37'];
 
-/** Null, and why, once `before` has run. */
-let tools: ChartTools | null = null;
-let unavailable = '';
-
-function requireChart(t: TestContext): ChartTools | null {
-  if (tools === null) t.skip(unavailable);
-  return tools;
-}
-
 describe('the chart', () => {
-  before(
-    async () => {
-      try {
-        tools = await chartTools();
-      } catch (error) {
-        unavailable = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-      }
-    },
-    { timeout: CHART_TOOLS_TIMEOUT_MS },
-  );
+  const requireChart = findChartTools();
 
   for (const values of VALUES) {
     test(`passes helm lint, and is what Kubernetes takes, with ${values}`, async (t) => {

@@ -6,6 +6,7 @@
 import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { before, type TestContext } from 'node:test';
 import { type CommandResult, runCommand } from './run-command.ts';
 import { findProgram } from './tools.ts';
 
@@ -17,7 +18,7 @@ const HELM_FLAGS = ['chartutil', 'lint/rules']
   .map((variable) => `-X helm.sh/helm/v3/pkg/${variable}`)
   .join(' ');
 /** Helm is half a million lines. */
-export const CHART_TOOLS_TIMEOUT_MS = 9 * 60_000;
+const CHART_TOOLS_TIMEOUT_MS = 9 * 60_000;
 const MODULE_TIMEOUT_MS = 8 * 60_000;
 
 export interface ChartTools {
@@ -26,8 +27,31 @@ export interface ChartTools {
   validate(file: string, kubernetes: string): Promise<CommandResult>;
 }
 
+/**
+ * Gets them before the tests of the `describe` that it is called in. What it returns has them for a test, or null where they cannot
+ * be had and the test has been skipped with the reason.
+ */
+export function findChartTools(): (t: TestContext) => ChartTools | null {
+  let tools: ChartTools | null = null;
+  let unavailable = '';
+  before(
+    async () => {
+      try {
+        tools = await chartTools();
+      } catch (error) {
+        unavailable = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+      }
+    },
+    { timeout: CHART_TOOLS_TIMEOUT_MS },
+  );
+  return (t) => {
+    if (tools === null) t.skip(unavailable);
+    return tools;
+  };
+}
+
 /** Rejects with the reason where they cannot be had. */
-export async function chartTools(): Promise<ChartTools> {
+async function chartTools(): Promise<ChartTools> {
   const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'bucketdisk-test', 'chart-tools');
   await mkdir(cache, { recursive: true });
   const helm = await goProgram(cache, HELM, ['-ldflags', HELM_FLAGS]);
