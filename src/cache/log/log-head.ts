@@ -4,7 +4,7 @@
  * been written over since, and find an empty log. All little-endian: magic, CRC-32 of the rest, then the fields as doubles in the order of FIELDS.
  */
 import { crc32 } from 'node:zlib';
-import type { DiskFile } from '../../lib/disk.ts';
+import type { Disk, DiskFile } from '../../lib/disk.ts';
 import { StorageError } from '../../lib/errors.ts';
 import { GIVE_UP } from '../ways-out.ts';
 
@@ -43,6 +43,10 @@ const FIELDS = [
 ] as const satisfies readonly (keyof LogHead)[];
 const HEAD_BYTES = 8 + FIELDS.length * 8;
 
+export function headPath(directory: string): string {
+  return `${directory}/head`;
+}
+
 export class LogHeadFile {
   readonly #file: DiskFile;
   readonly #salt: number;
@@ -52,6 +56,26 @@ export class LogHeadFile {
   constructor(file: DiskFile, salt: number) {
     this.#file = file;
     this.#salt = salt;
+  }
+
+  /**
+   * The first head of a log. What has the file's name has a whole head, whatever happens while that is made: half of one would be told
+   * as the loss of a log that nobody had begun.
+   */
+  static async begin(disk: Disk, directory: string, salt: number, head: LogHead): Promise<LogHeadFile> {
+    const newPath = `${directory}/head.new`;
+    const file = disk.open(newPath);
+    try {
+      const newHead = new LogHeadFile(file, salt);
+      await newHead.reserve();
+      await newHead.write(head);
+    } finally {
+      file.close();
+    }
+    const path = headPath(directory);
+    disk.rename(newPath, path);
+    await disk.syncDirectory(directory);
+    return new LogHeadFile(disk.open(path), salt);
   }
 
   /**

@@ -11,7 +11,7 @@ import { PAGE_BYTES } from '../page.ts';
 import { LogAppender } from './log-appender.ts';
 import { alignUp, GROUP_ALIGN_BYTES, LogFiles } from './log-files.ts';
 import { LogFiller } from './log-filler.ts';
-import { type LogHead, LogHeadFile } from './log-head.ts';
+import { headPath, type LogHead, LogHeadFile } from './log-head.ts';
 import {
   checksumOf,
   DATA,
@@ -94,13 +94,14 @@ export class WriteLog {
   static async open(options: WriteLogOptions): Promise<{ log: WriteLog; damaged: readonly DamagedPart[] }> {
     const { disk, directory, salt, nowMs } = options;
     await makeDurableDirectory(disk, directory);
-    const headFile = new LogHeadFile(disk.open(`${directory}/head`), salt);
+    const path = headPath(directory);
+    let headFile = disk.exists(path) ? new LogHeadFile(disk.open(path), salt) : null;
     let files: LogFiles | null = null;
     let head: LogHead | null = null;
     try {
-      await headFile.reserve();
-      const found = headFile.read();
-      if (found !== null) {
+      await headFile?.reserve();
+      const found = headFile?.read() ?? null;
+      if (headFile !== null && found !== null) {
         files = await LogFiles.open(disk, directory, found.fileBytes, found.fileCount);
         const records = new LogRecords(found.number);
         const end = await replayLog(records, { files, head: found, salt, atMs: nowMs(), givesUp: false });
@@ -130,7 +131,12 @@ export class WriteLog {
       }
       const made = await makeFiles(options, head);
       files = made.files;
-      await headFile.write(made.head);
+      if (headFile !== null && found !== null) {
+        await headFile.write(made.head);
+      } else {
+        headFile?.close();
+        headFile = await LogHeadFile.begin(disk, directory, salt, made.head);
+      }
       const records = new LogRecords(made.head.number);
       const { position, previousChecksum } = made.head;
       return {
@@ -139,7 +145,7 @@ export class WriteLog {
       };
     } catch (error) {
       files?.close();
-      headFile.close();
+      headFile?.close();
       throw error;
     }
   }
@@ -151,7 +157,7 @@ export class WriteLog {
    */
   static async read(options: WriteLogOptions, givesUp: boolean): Promise<FoundLog | null> {
     const { disk, directory, salt, nowMs } = options;
-    const headFile = new LogHeadFile(disk.open(`${directory}/head`), salt);
+    const headFile = new LogHeadFile(disk.open(headPath(directory)), salt);
     let files: LogFiles | null = null;
     try {
       const head = headFile.read();

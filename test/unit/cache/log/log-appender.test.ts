@@ -16,7 +16,7 @@ function ioError(): StorageError {
 
 /** Calls on the files of records, not on the head. */
 function callsOf(disk: HookedDisk, call: Call): { position: number; length: number }[] {
-  return disk.calls.filter((one) => one.call === call && !one.path.endsWith('/head'));
+  return disk.calls.filter((one) => one.call === call && !/\/head(\.new)?$/.test(one.path));
 }
 
 test('many flushes that wait share one sync, and those that come while it runs share the next', async () => {
@@ -96,7 +96,7 @@ for (const failing of ['write', 'writeSync', 'datasync'] as const) {
 
     const length = failing === 'write' ? 200 * KIB : 8 * KIB;
     disk.before = (call, path) => {
-      if (call === failing && !path.endsWith('/head')) throw ioError();
+      if (call === failing && !/\/head(\.new)?$/.test(path)) throw ioError();
     };
     for (let attempt = 0; attempt < 3; attempt++) {
       append(log, MIB, bytesOf(2 + attempt, length));
@@ -156,7 +156,7 @@ test('one that waits is told of a failure, and one that comes after it tries ane
   const { log } = await openLog(disk);
   let fails = true;
   disk.before = (call, path) => {
-    if (call === 'datasync' && fails && !path.endsWith('/head')) {
+    if (call === 'datasync' && fails && !/\/head(\.new)?$/.test(path)) {
       fails = false;
       throw ioError();
     }

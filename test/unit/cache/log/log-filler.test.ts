@@ -30,7 +30,7 @@ async function newLog(): Promise<Setting> {
 
 /** The pieces that were written, as `file:position`. */
 function pieces({ disk }: Setting): string[] {
-  const written = disk.calls.filter(({ call, path }) => call === 'write' && !path.endsWith('/head'));
+  const written = disk.calls.filter(({ call, path }) => call === 'write' && !/\/head(\.new)?$/.test(path));
   return written.map(({ path, position }) => `${path.slice(-2)}:${position / PIECE_BYTES}`);
 }
 
