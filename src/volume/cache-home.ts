@@ -116,13 +116,15 @@ export class CacheHome {
 
   /**
    * A claim of ours is about to be made, after a holder that this cache follows: remembered before, so that a crash right
-   * after it does not make us strangers to our own cache. Nothing is remembered where there is no cache yet.
+   * after it does not make us strangers to our own cache. `suspectSince`: others may have written the volume since then, and our
+   * claims will cover that. Nothing is remembered where there is no cache yet.
    */
-  async expectClaim(link: Link, token: string): Promise<void> {
+  async expectClaim(link: Link, token: string, suspectSince: Date | null): Promise<void> {
     const owner = this.#owner;
     if (owner === null) return;
     const tokens = [...new Set([token, ...owner.tokens])].slice(0, LINKS_MAX);
-    await this.#write({ ...owner, links: [link, ...owner.links].slice(0, LINKS_MAX), tokens });
+    const since = owner.suspectSince ?? suspectSince?.toISOString() ?? null;
+    await this.#write({ ...owner, links: [link, ...owner.links].slice(0, LINKS_MAX), tokens, suspectSince: since });
   }
 
   /** Since when cached pages may be out of date, or null: see Owner. */

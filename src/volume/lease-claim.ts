@@ -8,7 +8,7 @@ import { isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { ObjectStore } from '../object/object-store.ts';
 import type { Claim, Claimant } from './claim.ts';
-import { formatLease, type LeaseDocument, parseLease } from './lease-document.ts';
+import { formatLease, type LeaseDocument, readLease } from './lease-document.ts';
 
 /** How often a lease that may be dead is looked at during its life. */
 const LOOKS_PER_LIFE = 6;
@@ -36,23 +36,15 @@ export interface LeaseClaimOptions {
   readonly log: Log;
 }
 
-/** The lease as it was before we took it. */
-export interface FormerLease {
-  readonly holder: string;
-  /** When it last changed, by the store's clock. */
-  readonly changedAt: Date | undefined;
-}
-
 interface Held {
   readonly document: LeaseDocument;
   readonly etag: string;
-  readonly changedAt?: Date | undefined;
 }
 
 export class LeaseClaim implements Claim {
   readonly #options: LeaseClaimOptions;
   readonly #holder: string;
-  #former: FormerLease | null = null;
+  #formerHolder: string | null = null;
   #held: Held | null = null;
   #renewals = 0;
   #staleTokens: readonly string[] = [];
@@ -63,8 +55,8 @@ export class LeaseClaim implements Claim {
   }
 
   /** Whose lease we took, once it is ours; null where there was none. */
-  get former(): FormerLease | null {
-    return this.#former;
+  get formerHolder(): string | null {
+    return this.#formerHolder;
   }
 
   /** The tokens of the holders before us, which are stale now that the lease is ours. */
@@ -169,7 +161,7 @@ export class LeaseClaim implements Claim {
       etag = now.etag;
     }
     this.#held = { document, etag };
-    this.#former = found === null ? null : { holder: found.document.holder, changedAt: found.changedAt };
+    this.#formerHolder = found?.document.holder ?? null;
     this.#staleTokens = staleTokens;
     return true;
   }
@@ -233,9 +225,8 @@ export class LeaseClaim implements Claim {
     log.warn('taking over a lease whose holder has not renewed it', { holder: describeHolder(found.document), lifeMs });
   }
 
-  async #read(signal: AbortSignal): Promise<Held | null> {
-    const object = await this.#options.store.get(this.#options.key, { signal });
-    return object === null ? null : { document: parseLease(object), etag: object.etag, changedAt: object.lastModified };
+  #read(signal: AbortSignal): Promise<Held | null> {
+    return readLease(this.#options.store, this.#options.key, signal);
   }
 
   async #put(

@@ -76,10 +76,17 @@ export function parseLease(object: ObjectData): LeaseDocument {
   };
 }
 
+export interface FoundLease {
+  readonly document: LeaseDocument;
+  readonly etag: string;
+  /** When it last changed, by the store's clock. */
+  readonly changedAt: Date | undefined;
+}
+
 /** The lease as it is now, or null where there is none. INVALID as parseLease. */
-export async function readLease(store: ObjectStore, key: string, signal: AbortSignal): Promise<LeaseDocument | null> {
+export async function readLease(store: ObjectStore, key: string, signal: AbortSignal): Promise<FoundLease | null> {
   const object = await store.get(key, { signal });
-  return object === null ? null : parseLease(object);
+  return object === null ? null : { document: parseLease(object), etag: object.etag, changedAt: object.lastModified };
 }
 
 function notOurs(key: string, cause?: unknown): StorageError {

@@ -22,7 +22,7 @@ import { openFence } from './fence.ts';
 import { FencedObjectStore } from './fenced-object-store.ts';
 import { Hold } from './hold.ts';
 import { type Inspection, inspectVolume } from './inspect.ts';
-import { readLease } from './lease-document.ts';
+import { type FoundLease, readLease } from './lease-document.ts';
 import { readToken, tokenOf } from './mounted-token.ts';
 import { type Settled, settleVolume } from './settle-volume.ts';
 import { Volume } from './volume.ts';
@@ -32,7 +32,7 @@ import { formatRecord } from './volume-record.ts';
 import { WriteThroughDevice } from './write-through-device.ts';
 
 const EAGER_UPLOAD_BYTES = 8 * 1024 * 1024;
-/** Before a lease was released its token was removed, and others could write: no longer before than this. */
+/** Before a lease was released its token was removed, and others could write: no longer before than this and a lease's life. */
 const RELEASE_MARGIN_MS = 60_000;
 
 /** What every volume of an appliance shares. */
@@ -253,6 +253,8 @@ interface CacheClaim {
   readonly holder: string;
   /** The holder of the lease that it follows, as seen before the claim was made. */
   readonly after: string | null;
+  /** Our token was set when we looked. */
+  readonly tokenStands: boolean;
   /** It has been used before, and the volume was this cache's all the time until now. */
   readonly continues: boolean;
 }
@@ -282,20 +284,27 @@ async function expectCache(
   const lease = await readLease(controlStore, keys.lease, signal);
   const tokenStands = home.hasToken((await readToken(controlStore, keys.token, signal))?.value ?? null);
   const { ifMatch, ifNoneMatch } = await environment.conditionalPuts();
-  const continues = ifMatch && ifNoneMatch ? home.follows(lease) : tokenStands;
+  const continues = ifMatch && ifNoneMatch ? home.follows(lease?.document ?? null) : tokenStands;
   // Our token stays while there are writes left: where it is gone, somebody else has had the volume mounted.
   if (home.volumeId !== null && !tokenStands) await home.refuseUnsaved();
   if (home.volumeId !== null && !continues) await makeAnew(home, environment, volume);
   const holder = randomUUID();
-  const after = lease?.holder ?? null;
-  await home.expectClaim({ holder, after }, tokenOf(claimant.instance, volume.prefix));
-  return { home, holder, after, continues };
+  const after = lease?.document.holder ?? null;
+  // Before our own claims cover it: an opening that ends right after them must not make us believe in all of the cache again.
+  const suspectSince = tokenStands || lease === null ? null : beforeRelease(lease);
+  await home.expectClaim({ holder, after }, tokenOf(claimant.instance, volume.prefix), suspectSince);
+  return { home, holder, after, tokenStands, continues };
 }
 
 /** Whether somebody came between the look and the claim, and has made the cache stale after all. */
-function wasOvertaken({ home, after, continues }: CacheClaim, { lease, token }: VolumeClaims): boolean {
+function wasOvertaken({ home, after, tokenStands, continues }: CacheClaim, { lease, token }: VolumeClaims): boolean {
   if (!continues) return false;
-  return lease === null ? !home.hasToken(token.former) : lease.former?.holder !== after;
+  return (tokenStands && !home.hasToken(token.former)) || (lease !== null && lease.formerHolder !== after);
+}
+
+/** Since when others may have written the volume, whose token is gone. Without a date nothing is old enough. */
+function beforeRelease({ document, changedAt }: FoundLease): Date {
+  return new Date(changedAt === undefined ? 0 : changedAt.getTime() - document.durationMs - RELEASE_MARGIN_MS);
 }
 
 /** Removes a cache that somebody else has made stale. CONFLICT where it has writes that are not in the bucket. */
@@ -308,15 +317,10 @@ async function makeAnew(home: CacheHome, { log }: VolumeEnvironment, { name }: V
 /** The claim has been made: what that says of the cache. */
 async function settleCache(
   { home, holder }: CacheClaim,
-  { lease, token, tokenValue }: VolumeClaims,
+  { lease, tokenValue }: VolumeClaims,
   { identity }: Looked,
 ): Promise<CacheContinuity> {
-  let { suspectSince } = home;
-  if (home.volumeId !== null && suspectSince === null && !home.hasToken(token.former)) {
-    const releasedAt = lease?.former?.changedAt;
-    // Without a date nothing is old enough.
-    suspectSince = new Date(releasedAt === undefined ? 0 : releasedAt.getTime() - RELEASE_MARGIN_MS);
-  }
+  const { suspectSince } = home;
   await home.settleClaim(identity.record.volumeId, lease === null ? null : holder, tokenValue, suspectSince);
   return { suspectSince, onTrusted: () => home.noteTrusted() };
 }

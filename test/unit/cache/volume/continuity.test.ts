@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { readUnsaved } from '../../../../src/cache/cache-directory.ts';
 import { PAGE_BYTES } from '../../../../src/cache/page.ts';
 import { CacheHome } from '../../../../src/volume/cache-home.ts';
-import { BLOCK, blockOf, LEASE, putS3backerBlock, TOKEN } from '../../volume/fixtures.ts';
+import { BLOCK, blockOf, LEASE, putS3backerBlock, RECORD, TOKEN } from '../../volume/fixtures.ts';
+import { unreachable } from '../../volume/hooked-store.ts';
 import { isStale } from './errors.ts';
 import {
   blockKey,
@@ -97,6 +98,41 @@ test('cached pages that have not been looked at yet are suspect also after a cra
   assert.deepEqual(await read(one, third, 16), blockOf(99));
 });
 
+for (const [name, ends] of [
+  ['fails', () => Promise.reject(unreachable())],
+  ['is killed', () => new Promise<void>(() => {})],
+] as const) {
+  test(`an opening that ${name} right after its claims does not make cached pages ours again`, async () => {
+    const one = machine();
+    const first = await one.open();
+    await write(one, first, 16, blockOf(16));
+    await one.bench.clock.advance(TEN_MINUTES_MS);
+    await finish(one, first);
+    await one.bench.clock.advance(TEN_MINUTES_MS);
+    await putS3backerBlock(one.bench.store.inner, blockKey(16), blockOf(99));
+    await one.bench.clock.advance(TEN_MINUTES_MS);
+
+    // The record is read before the claims and after them.
+    const stops = Promise.withResolvers<void>();
+    let looks = 0;
+    one.bench.store.before = ({ kind, keys }) => {
+      if (kind !== 'get' || keys[0] !== RECORD || ++looks < 2) return;
+      stops.resolve();
+      return ends();
+    };
+    const opening = one.open().catch(() => {});
+    await one.bench.clock.run(stops.promise);
+    await one.bench.clock.run(Promise.race([opening, one.bench.clock.sleep(1000)]));
+    kill(one);
+    one.bench.store.before = () => {};
+    await one.bench.clock.advance(TEN_MINUTES_MS);
+
+    const third = await one.open();
+    await one.bench.clock.advance(1000);
+    assert.deepEqual(await read(one, third, 16), blockOf(99));
+  });
+}
+
 test('another appliance in between, and nothing unsaved: the cache is made anew', async () => {
   const one = machine();
   const first = await one.open();
@@ -187,6 +223,23 @@ test('the token is gone, which s3backer does when it unmounts: unsaved writes ar
   await one.bench.store.inner.delete([TOKEN]);
   await putS3backerBlock(one.bench.store.inner, blockKey(1), blockOf(9));
   await assert.rejects(one.open(), isStale);
+  await assert.rejects(one.open(), isStale, 'nor at the next start');
+  assert.deepEqual(await stored(one, 1), blockOf(9));
+});
+
+test('the token goes between the look and the claim: unsaved writes are not mixed either', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await leave(one, first);
+  let looks = 0;
+  one.bench.store.before = async ({ kind, keys }) => {
+    if (kind !== 'get' || keys[0] !== TOKEN || ++looks !== 2) return;
+    await one.bench.store.inner.delete([TOKEN]);
+    await putS3backerBlock(one.bench.store.inner, blockKey(1), blockOf(9));
+  };
+  await assert.rejects(one.open(), isStale);
+  one.bench.store.before = () => {};
   await assert.rejects(one.open(), isStale, 'nor at the next start');
   assert.deepEqual(await stored(one, 1), blockOf(9));
 });
