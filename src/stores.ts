@@ -145,6 +145,7 @@ export class Stores {
   /** From now on uploads go as fast as they can: what is left has little time. */
   liftUploadWindows(): void {
     this.#windows.lift();
+    this.#throttle.noteBounds();
   }
 
   /** What has been asked of all buckets together since the start, and whether they answer. */

@@ -46,12 +46,21 @@ export class StoreThrottle {
 
   /** Waits until so many bytes may be uploaded. */
   async reserveUpload(bytes: number, signal: AbortSignal | undefined): Promise<void> {
-    const bounds = [this.#uploadRateBytes, this.#uploadBound()].filter((rate) => rate !== null);
-    if (bounds.length === 0) return;
-    const rate = Math.min(...bounds);
-    if (this.#upload === null) this.#upload = new TokenBucket(this.#clock, rate);
-    else this.#upload.setRate(rate);
+    this.noteBounds();
+    const rate = this.#uploadRate();
+    if (rate === null) return;
+    this.#upload ??= new TokenBucket(this.#clock, rate);
     await this.#upload.reserve(bytes, signal);
+  }
+
+  /** To be called where the other bound has changed: those who wait for the former one wait for this one from now on. */
+  noteBounds(): void {
+    this.#upload?.setRate(this.#uploadRate() ?? Number.POSITIVE_INFINITY);
+  }
+
+  #uploadRate(): number | null {
+    const bounds = [this.#uploadRateBytes, this.#uploadBound()].filter((rate) => rate !== null);
+    return bounds.length === 0 ? null : Math.min(...bounds);
   }
 }
 

@@ -165,4 +165,37 @@ describe('LimitedObjectStore', () => {
     bound = 50_000;
     assert.equal(await put(), 1000, 'never faster than the store may');
   });
+
+  it('does not have those wait for a former bound who wait when it changes', async () => {
+    const clock = new VirtualClock();
+    let bound: number | null = 1000;
+    const throttle = new StoreThrottle(UNLIMITED, clock, () => bound);
+    const inner = new ScriptedObjectStore();
+    const store = new LimitedObjectStore(inner, throttle);
+    let done = 0;
+    const put = (): Promise<void> => store.put('k', Buffer.alloc(10_000)).then(() => void done++);
+    const stop = new AbortController();
+    const puts = [put(), put(), put(), put()];
+    const given = assert.rejects(
+      store.put('k', Buffer.alloc(10_000), { signal: stop.signal }),
+      rejectsWith('CANCELLED'),
+    );
+    await clock.advance(12_000);
+    assert.equal(done, 2);
+    // Of the 10 s that each takes at this rate the third has 7 left.
+    bound = 2000;
+    throttle.noteBounds();
+    await clock.advance(3000);
+    assert.equal(done, 2);
+    await clock.advance(1000);
+    assert.equal(done, 3);
+    stop.abort();
+    await given;
+    bound = null;
+    throttle.noteBounds();
+    await clock.run(Promise.all(puts), 1);
+    bound = 1000;
+    await clock.run(put(), 1);
+    assert.equal(clock.sleeping, 0);
+  });
 });
