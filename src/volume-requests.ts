@@ -68,7 +68,7 @@ export class VolumeRequests {
     const { device, cached, record } = this.#options.volumeOf(name);
     if (cached === null) throw new StorageError('UNSUPPORTED', `volume ${name} has no cache to be loaded into`);
     const end = Math.min(offset + length, record.sizeBytes);
-    if (offset < end) await device.prefetch(offset, end - offset);
+    if (offset < end) await device.prefetch(offset, end - offset, this.#options.stopping);
     return { name, sizeBytes: record.sizeBytes, cachedBytes: cached.status().cache.usedBytes };
   }
 }

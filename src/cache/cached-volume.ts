@@ -263,10 +263,10 @@ export class CachedVolume {
     return runs.list.slice(0, countMax);
   }
 
-  /** Brings the range into the cache; resolves once that has been tried. */
-  async prefetch(offset: number, length: number): Promise<void> {
+  /** Brings as much of the range into the cache as that can hold; resolves once that has been tried, or `signal` aborts. */
+  async prefetch(offset: number, length: number, signal?: AbortSignal): Promise<void> {
     this.#check(offset, length, 'INVALID');
-    await this.#track(this.#reader.prefetch(offset, length));
+    await this.#track(this.#reader.prefetch(offset, Math.min(length, this.#options.cacheSizeBytes), signal));
   }
 
   /** Uploads everything written so far. Rejects with CANCELLED when `signal` aborts, FENCED where the volume is lost. */

@@ -54,6 +54,8 @@ export class RequestRunner {
   readonly #onProgress: () => void;
   readonly #log: Log;
   readonly #abort = new AbortController();
+  /** Ends prefetches, which may take as long as the bucket needs for all that the cache holds. */
+  readonly #hints = new AbortController();
   #inFlight = 0;
   #abandoned = false;
 
@@ -73,10 +75,16 @@ export class RequestRunner {
     return this.#inFlight;
   }
 
-  /** The client is gone: reads are given up, the rest completes, and nothing is answered any more. */
+  /** What only was to be of use later is given up, so that nobody waits for it. */
+  shutdown(): void {
+    this.#hints.abort();
+  }
+
+  /** The client is gone: reads and prefetches are given up, the rest completes, and nothing is answered any more. */
   abandon(): void {
     this.#abandoned = true;
     this.#abort.abort();
+    this.#hints.abort();
   }
 
   refuse(request: RequestHeader, errno: NbdErrno, text: string): void {
@@ -97,8 +105,9 @@ export class RequestRunner {
     // A request for nothing does not trouble the device, which may assume that there is something to do.
     else if (length === 0) this.#succeed(request);
     else if (type === Command.TRIM) this.#plain(request, () => this.#device.trim(offset, length, writeOptions(flags)));
-    else if (type === Command.CACHE) this.#plain(request, () => this.#device.prefetch(offset, length));
-    else if (type === Command.WRITE_ZEROES) {
+    else if (type === Command.CACHE) {
+      this.#plain(request, () => this.#device.prefetch(offset, length, this.#hints.signal));
+    } else if (type === Command.WRITE_ZEROES) {
       this.#plain(request, () => this.#device.zero(offset, length, zeroOptions(flags)));
     }
   }

@@ -104,6 +104,7 @@ export class Transmission {
   /** Every request from here on is answered with ESHUTDOWN. */
   shutdown(): void {
     this.#shutdown = true;
+    this.#runner.shutdown();
   }
 
   /** The client is gone: nothing is answered any more. What the device holds is given back as it completes. */

@@ -71,8 +71,8 @@ export interface BlockDevice {
    */
   extents(offset: number, length: number, countMax?: number): DeviceExtent[] | Promise<DeviceExtent[]>;
 
-  /** A hint that the range will be read soon; resolves once it has been acted on. */
-  prefetch(offset: number, length: number): void | Promise<void>;
+  /** A hint that the range will be read soon, of any length; resolves once it has been acted on, or `signal` aborts. */
+  prefetch(offset: number, length: number, signal?: AbortSignal): void | Promise<void>;
 
   /** Waits for requests under way and makes everything durable. No request may follow. */
   close(): Promise<void>;

@@ -54,8 +54,8 @@ export class CachedDevice implements BlockDevice {
     return this.#volume.extents(offset, length, countMax);
   }
 
-  prefetch(offset: number, length: number): Promise<void> {
-    return this.#volume.prefetch(offset, length);
+  prefetch(offset: number, length: number, signal?: AbortSignal): Promise<void> {
+    return this.#volume.prefetch(offset, length, signal);
   }
 
   /** Uploads everything, however long that takes. */

@@ -29,6 +29,9 @@ export interface ReaderOptions {
   readonly lost: () => StorageError | null;
 }
 
+/** Of a prefetch: looked at in one turn, and fetched before the next. */
+const PREFETCH_PAGES = (64 * 1024 * 1024) / PAGE_BYTES;
+
 export class Reader {
   readonly #store: DirtyStore;
   readonly #clean: CleanReader;
@@ -158,17 +161,22 @@ export class Reader {
   #continueStream(end: number): void {
     const range = this.#readAhead.next(end, this.#layout.sizeBytes / PAGE_BYTES);
     if (range === null) return;
-    for (const { first, end: to } of this.#absent(range.first, range.end)) void this.#ahead(first, to);
+    for (const { first, end: to } of this.#absent(range.first, range.end))
+      void this.#fetcher.ahead(first, to, this.#stop.signal);
   }
 
-  #ahead(first: number, end: number): Promise<void> {
-    return this.#fetcher.ahead(first, end, this.#stop.signal);
-  }
-
-  /** Brings the range into the cache; resolves once that has been tried. */
-  async prefetch(offset: number, length: number): Promise<void> {
-    const ranges = this.#absent(pageOf(offset), pageAfter(offset + length));
-    await Promise.all(ranges.map(({ first, end }) => this.#ahead(first, end)));
+  /**
+   * Brings the range into the cache; resolves once that has been tried, or `signal` aborts. A part at a time: the range may be
+   * all of a large volume, and looking for what is absent takes a step for each page.
+   */
+  async prefetch(offset: number, length: number, signal?: AbortSignal): Promise<void> {
+    const end = pageAfter(offset + length);
+    const stop = signal === undefined ? this.#stop.signal : AbortSignal.any([this.#stop.signal, signal]);
+    for (let at = pageOf(offset); at < end && !stop.aborted; at += PREFETCH_PAGES) {
+      if (at > pageOf(offset)) await new Promise((resolve) => setImmediate(resolve));
+      const ranges = this.#absent(at, Math.min(end, at + PREFETCH_PAGES));
+      await Promise.all(ranges.map((range) => this.#fetcher.ahead(range.first, range.end, stop)));
+    }
   }
 
   /** Nothing more is read ahead. */

@@ -272,6 +272,20 @@ describe('bounds', () => {
     assert.deepEqual(device.calls, [`write ${MIB} ${MIB}`], 'the half payload was not written');
   });
 
+  test('a prefetch is given up where its client goes, and where the server is closed', async (t) => {
+    const device = new HeldMemoryDevice(64 * MIB);
+    const { attach, server } = await startServer(t, device);
+    const [going, staying] = [await attach(), await attach()];
+    for (const client of [going, staying]) client.send({ type: Command.CACHE, offset: 0, length: 64 * MIB });
+    await device.whenHeld(2);
+    going.socket.resetAndDestroy();
+    await until(() => server.connections().length === 1);
+    assert.equal(device.held.filter(({ signal }) => signal?.aborted).length, 1);
+    const closed = server.close({ deadlineMs: 60_000 });
+    assert.equal((await staying.reply()).errno, 0);
+    await closed;
+  });
+
   test('a client that goes while it waits for room makes room for the next', async (t) => {
     const device = new HeldMemoryDevice(64 * MIB);
     const { attach, server } = await startServer(t, device, { inFlightBytesMax: MIB });

@@ -159,7 +159,7 @@ export interface HeldRequest {
   fail(error: Error): void;
 }
 
-/** Holds reads, writes and flushes until the test lets them go. */
+/** Holds reads, writes, flushes and prefetches until the test lets them go. */
 export class HeldMemoryDevice extends MemoryDevice {
   readonly held: HeldRequest[] = [];
   #heldListeners: (() => void)[] = [];
@@ -191,10 +191,16 @@ export class HeldMemoryDevice extends MemoryDevice {
     await super.flush();
   }
 
+  /** One that is given up has been acted on. */
+  override async prefetch(offset: number, length: number, signal?: AbortSignal): Promise<void> {
+    await this.#hold('prefetch', offset, signal).catch(() => {});
+    await super.prefetch(offset, length);
+  }
+
   #hold(name: string, offset: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       this.held.push({ name, offset, signal, complete: resolve, fail: reject });
-      signal?.addEventListener('abort', () => reject(new StorageError('CANCELLED', 'the read was given up')), {
+      signal?.addEventListener('abort', () => reject(new StorageError('CANCELLED', 'the request was given up')), {
         once: true,
       });
       const listeners = this.#heldListeners;
