@@ -70,8 +70,7 @@ export class ScanService {
       if (signal.aborted) throw new StorageError('CANCELLED', 'the scan was cancelled');
       try {
         const scan = this.#begin(volume, { deep: true, share, repair: false, rateBytes });
-        signal.addEventListener('abort', () => scan.abort.abort(), { once: true });
-        const { checked, damageLeft } = await scan.ended;
+        const { checked, damageLeft } = await endedBy(scan, signal);
         blocks += checked.blocks;
         deepBlocks += checked.deepBlocks;
         if (damageLeft > 0) damaged.push(`${volume.name} (${damageLeft})`);
@@ -175,6 +174,17 @@ export class ScanService {
       await clock.sleep(ABANDONED_MS, over.signal).catch(() => {});
       if (clock.now() - scan.askedAtMs >= ABANDONED_MS) scan.abort.abort();
     }
+  }
+}
+
+/** The signal outlives the scan, and must not keep it. */
+async function endedBy({ abort, ended }: RunningScan, signal: AbortSignal): Promise<ScanReport> {
+  const onAbort = (): void => abort.abort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await ended;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }
 

@@ -1,5 +1,6 @@
 /** The scans of an appliance: one at a time, told of while they run, ended when nobody cares, and the job over all volumes. */
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { describe, test } from 'node:test';
 import { StorageError } from '../../../src/lib/errors.ts';
 import type { ScanReport } from '../../../src/scan/scan-report.ts';
@@ -92,7 +93,9 @@ describe('ScanService', () => {
 
   test('as a job reads a share of every volume, and fails where there is damage', async () => {
     const { one, scans } = await serving();
-    assert.equal(await one.bench.clock.run(scans.scanAll(never)), '4 blocks listed, 2 of them read; no damage');
+    const { signal } = new AbortController();
+    assert.equal(await one.bench.clock.run(scans.scanAll(signal)), '4 blocks listed, 2 of them read; no damage');
+    assert.deepEqual(getEventListeners(signal, 'abort'), [], 'what outlives the scans does not keep them');
     await one.bench.store.inner.delete([blockKey(2)]);
     await assert.rejects(one.bench.clock.run(scans.scanAll(never)), { code: 'CORRUPT', message: /vol \(1\)/ });
   });
