@@ -133,6 +133,28 @@ for (const [name, ends] of [
   });
 }
 
+test('a start that s3backer kept out does not count as the last stop: what it had written by then is seen', async () => {
+  const one = machine();
+  const first = await one.open();
+  // A whole line of the cache, which is what is kept or forgotten.
+  for (let block = 16; block < 32; block++) await write(one, first, block, blockOf(block));
+  await upload(one, first);
+  await one.bench.clock.advance(TEN_MINUTES_MS);
+  await finish(one, first);
+  await one.bench.clock.advance(TEN_MINUTES_MS);
+  const { inner } = one.bench.store;
+  await inner.put(TOKEN, Buffer.alloc(0), { headers: { metadata: { 's3backer-mount-token': '12345678' } } });
+  await putS3backerBlock(inner, blockKey(16), blockOf(99));
+  await one.bench.clock.advance(TEN_MINUTES_MS);
+  await assert.rejects(one.open(), { code: 'HELD' });
+  await one.bench.clock.advance(TEN_MINUTES_MS);
+  await inner.delete([TOKEN]);
+
+  const third = await one.open();
+  await one.bench.clock.advance(1000);
+  assert.deepEqual(await read(one, third, 16), blockOf(99));
+});
+
 test('another appliance in between, and nothing unsaved: the cache is made anew', async () => {
   const one = machine();
   const first = await one.open();
