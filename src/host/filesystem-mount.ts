@@ -14,6 +14,8 @@ const MOUNT_TIMEOUT_MS = 300_000;
 /** What is not written yet is written on the way. */
 const UNMOUNT_TIMEOUT_MS = 300_000;
 const HASTY_UNMOUNT_TIMEOUT_MS = 10_000;
+/** Once there is no time left: what is written goes to the log on the local disk. */
+const LAST_SYNC_TIMEOUT_MS = 5_000;
 const BUSY_PAUSE_MS = 200;
 
 export interface MountRequest {
@@ -91,6 +93,8 @@ export async function unmountFilesystem(device: string, dir: string, request: Un
     if (!busy || until.aborted) {
       const reason = busy ? 'it is still in use' : stderr;
       if (!lazy) throw new StorageError('HELD', `cannot unmount ${dir}: ${reason}: "fuser -vm ${dir}" tells by whom`);
+      // What its programs have written while it was waited for.
+      if (told) await runProgram('sync', ['-f', dir], { timeoutMs: LAST_SYNC_TIMEOUT_MS }).catch(() => {});
       log.warn('the filesystem is unmounted lazily', { dir, device, reason, event: 'mount-busy' });
       const { code: lazily, stderr: refusal } = await umount(['-l', dir]);
       if (lazily !== 0) log.error(`cannot unmount ${dir}: try "umount -l ${dir}" by hand`, { device, reason: refusal });

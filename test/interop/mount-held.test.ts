@@ -1,6 +1,6 @@
 /** A filesystem that somebody holds on to after its directory has been freed: what it has written stays, and nothing is mounted beside it. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -86,5 +86,26 @@ describe('a mounted filesystem that is held', { timeout: TIMEOUT_MS }, () => {
     const second = await startFuseAppliance(t, { after: first, volumes: VOLUMES });
     await mount(second.appliance, dir);
     assert.match(await readFile(join(dir, 'elsewhere'), 'utf8'), /^Linux/);
+  });
+
+  it('has what its programs wrote until they were cut off in the bucket after a stop', async (t) => {
+    if (!require(t)) return;
+    const first = await startFuseAppliance(t, { volumes: VOLUMES, config: { shutdown: { drain: '5s' } } });
+    const dir = await mountDir(t);
+    await mount(first.appliance, dir);
+    // Late enough that the filesystem is waited for, and synced, by then.
+    const script = 'exec 3>"$1/late"; echo open; read -r _ <"$1.go"; echo written >&3; echo done; sleep 1000';
+    await runCommand('mkfifo', [`${dir}.go`]);
+    const user = startProcess(t, 'sh', ['-c', script, 'sh', dir]);
+    await user.until('it has the file open', () => /open/.test(user.stdout) || undefined);
+    const stopping = first.appliance.stop();
+    await delay(2_000);
+    await writeFile(`${dir}.go`, 'go\n');
+    await user.until('it has written', () => /done/.test(user.stdout) || undefined);
+    assert.notEqual((await stopping).code, 0);
+    await user.stop();
+    const second = await startFuseAppliance(t, { after: first, volumes: VOLUMES });
+    await mount(second.appliance, dir);
+    assert.equal(await readFile(join(dir, 'late'), 'utf8'), 'written\n');
   });
 });
