@@ -108,7 +108,7 @@ export async function reclaimMounts(host: Host, only?: string): Promise<Attached
       });
       // Nothing more can be written to it: there is nothing to wait for.
       const now = AbortSignal.abort();
-      await giveBack(record, null, host, { until: now, giveUp: now, lazy: true });
+      await giveBack(record, null, host, { until: now, giveUp: now, lazy: true }, true);
       reclaimed.push(record);
     }
     forget(record, host);
@@ -153,11 +153,12 @@ async function giveBack(
   guard: NbdGuard | null,
   { clock, log }: Host,
   options: Omit<UnmountRequest, 'clock' | 'log'>,
+  isOurs = isAttached(record),
 ): Promise<boolean> {
   const { volume, dir, device } = record;
   const request = { ...options, clock, log };
   // What is not as it was put there is left alone: on a device of that name there may be somebody else's filesystem by now.
-  let clean = !isAttached(record) || (await unmountFilesystem(device, dir, request));
+  let clean = !isOurs || (await unmountFilesystem(device, dir, request));
   const isUsed = (): boolean => isAttached(record) && isHeld(device);
   if (isUsed()) {
     if (!options.lazy) {
