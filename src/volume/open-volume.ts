@@ -236,6 +236,10 @@ async function assemble(
           ours: () => (fence.valid ? undefined : fence.permitted()),
           clock,
           log,
+        }).catch(async (error: unknown) => {
+          // The survey would list on.
+          await layout.close();
+          throw error;
         });
   const device =
     cached === null ? new WriteThroughDevice({ layout, fence, readOnly: volume.readOnly }) : new CachedDevice(cached);

@@ -451,3 +451,19 @@ function exchange({ disk }: Machine, path: string, position: number, bytes: Buff
   file.close();
   return before;
 }
+
+test('where the cache cannot be opened the blocks are not listed any further', async () => {
+  const one = machine();
+  const { inner } = one.bench.store;
+  const signals: (AbortSignal | undefined)[] = [];
+  const list = inner.list.bind(inner);
+  inner.list = (prefix, options) => {
+    signals.push(options?.signal);
+    return list(prefix, options);
+  };
+  // Room to note whose cache it is, and none for the log.
+  one.disk.capacityBytes = one.disk.usedBytes + 64 * 1024;
+  await assert.rejects(one.open(), { code: 'NO_SPACE' });
+  assert.ok(signals.length > 0);
+  assert.equal(signals.at(-1)?.aborted, true);
+});
