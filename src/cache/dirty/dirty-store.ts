@@ -98,13 +98,15 @@ export class DirtyStore {
 
   /**
    * Copies dirty pages from `page` on, as many as are in one place and before `end`, into `target` at `at`. Returns how many:
-   * 0 where the page is not dirty, or only in part. CORRUPT where they are damaged.
+   * 0 where the page is not dirty, or only in part. CORRUPT where they are damaged. The caller has checked that the first of
+   * them is sound; it ends before one that is not, of which the record may be older than what is lost.
    */
   readRun(page: number, end: number, target: Buffer, at: number): number {
     const record = this.map.record(page);
     if (record < 0 || this.map.partial(page) !== undefined) return 0;
     let to = page + 1;
-    while (to < end && this.map.record(to) === record && this.map.partial(to) === undefined) to++;
+    while (to < end && this.map.record(to) === record && !this.damaged.has(to) && this.map.partial(to) === undefined)
+      to++;
     const bytes = target.subarray(at, at + (to - page) * PAGE_BYTES);
     if (this.log.records.kind(record) !== DATA) bytes.fill(0);
     else this.log.readSync(record, page - pageOf(this.log.records.offset(record)), to - page, bytes);
