@@ -236,10 +236,9 @@ async function eraseConfiguredVolume(
   }
   return withVolume(context, name, async ({ volume, stores, claimant, cache }) => {
     const { options, environment } = await stores.environment(volume, claimant, { cached: false });
-    const deletedObjects = await eraseVolume(options, environment, openOptions(context), (done, total) =>
+    const deletedObjects = await eraseVolume(options, environment, openOptions(context), cache, (done, total) =>
       onProgress({ unit: 'objects', done, total }),
     );
-    cache?.remove();
     return { name, url: options.url, deletedObjects };
   });
 }

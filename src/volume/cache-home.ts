@@ -37,6 +37,8 @@ interface Link {
 
 interface Owner {
   readonly volumeId: string;
+  /** The URL it was at: a copy of a bucket has the ids and the claims of the first. Null: an earlier version made it. */
+  readonly url: string | null;
   /** The claim under which the cache was used last; null: it was held by token alone. */
   readonly holder: string | null;
   /** Claims made since that never came so far, each after one that was ours. */
@@ -134,9 +136,14 @@ export class CacheHome {
   }
 
   /** The claim that stands. */
-  async settleClaim(volumeId: string, holder: string | null, token: string, suspectSince: Date | null): Promise<void> {
+  async settleClaim(
+    { volumeId, url }: { readonly volumeId: string; readonly url: string },
+    holder: string | null,
+    token: string,
+    suspectSince: Date | null,
+  ): Promise<void> {
     const since = suspectSince === null ? null : suspectSince.toISOString();
-    await this.#write({ volumeId, holder, links: [], tokens: [token], suspectSince: since });
+    await this.#write({ volumeId, url, holder, links: [], tokens: [token], suspectSince: since });
   }
 
   /** No cached page is out of date any more. */
@@ -144,14 +151,16 @@ export class CacheHome {
     if (this.#owner !== null) await this.#write({ ...this.#owner, suspectSince: null });
   }
 
-  /** Removes the cache of another volume. CONFLICT where it has writes that are in no bucket. */
-  async clearForeign(volumeId: string): Promise<void> {
-    const { volumeId: other } = this;
-    if (other === null || other === volumeId) return;
+  /** Removes the cache of another volume, or of a copy of this one. CONFLICT where it has writes that are in no bucket. */
+  async clearForeign(volumeId: string | null, url: string): Promise<void> {
+    if (this.#owner === null) return;
+    const { volumeId: other, url: place } = this.#owner;
+    if (other === volumeId && (place === null || place === url)) return;
     if (await this.hasUnsaved()) {
+      const whose = other === volumeId ? `the volume at ${place}, and not at ${url},` : `another volume (${other})`;
       throw new StorageError(
         'CONFLICT',
-        `the cache in ${this.directory} is of another volume (${other}) and has writes that are not in its bucket. ${WAYS_OUT}`,
+        `the cache in ${this.directory} is of ${whose} and has writes that are not in its bucket. ${WAYS_OUT}`,
       );
     }
     this.remove();
@@ -212,9 +221,10 @@ function readOwner(disk: Disk, path: string): Owner | null {
   if (value.format !== FORMAT || value.version !== VERSION) {
     throw new StorageError('UNSUPPORTED', `${path} is of another version of bucketdisk: use that one`);
   }
-  const { volumeId, holder, links, tokens, suspectSince } = value;
+  const { volumeId, url = null, holder, links, tokens, suspectSince } = value;
   const sound =
     typeof volumeId === 'string' &&
+    (url === null || typeof url === 'string') &&
     (holder === null || typeof holder === 'string') &&
     Array.isArray(links) &&
     links.every(isLink) &&
@@ -222,7 +232,7 @@ function readOwner(disk: Disk, path: string): Owner | null {
     tokens.every((token) => typeof token === 'string') &&
     (suspectSince === null || (typeof suspectSince === 'string' && !Number.isNaN(Date.parse(suspectSince))));
   if (!sound) throw damagedOwner(path);
-  return { volumeId, holder, links, tokens, suspectSince };
+  return { volumeId, url, holder, links, tokens, suspectSince };
 }
 
 function damagedOwner(path: string, cause?: unknown): StorageError {

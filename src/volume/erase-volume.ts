@@ -4,6 +4,7 @@ import { BLOCK_COUNT_MAX, BlockKeys } from '../layout/blocks/block-keys.ts';
 import { StorageError } from '../lib/errors.ts';
 import { deleteListed } from '../object/delete-listed.ts';
 import type { ListedObject, ObjectStore } from '../object/object-store.ts';
+import type { CacheHome } from './cache-home.ts';
 import { inspectVolume } from './inspect.ts';
 import { fencedStore, holdVolume, type OpenOptions, type VolumeEnvironment } from './open-volume.ts';
 import { volumeKeys } from './volume-keys.ts';
@@ -12,13 +13,15 @@ import { writeRecord } from './volume-record.ts';
 
 /**
  * Deletes every object of the volume and no other; returns how many there were. Needs no password. An erase that was
- * interrupted leaves a record that says so, and can be run again. NOT_FOUND where there is no volume. `onProgress` gets the number of
+ * interrupted leaves a record that says so, and can be run again. `cache`: what there is under the volume's name; it goes with the
+ * volume. NOT_FOUND where there is no volume, CONFLICT where the cache is another's and has writes that are in no bucket. `onProgress` gets the number of
  * blocks in all as soon as they have been counted, and null before.
  */
 export async function eraseVolume(
   volume: VolumeOptions,
   environment: VolumeEnvironment,
   options: Pick<OpenOptions, 'takeOver' | 'signal' | 'onLost'>,
+  cache: CacheHome | null,
   onProgress: (deletedObjects: number, blocks: number | null) => void,
 ): Promise<number> {
   const { signal } = options;
@@ -33,11 +36,15 @@ export async function eraseVolume(
   const nothing =
     record === null && sampleBlock === null && (await environment.store.head(keys.lease, { signal })) === null;
   if (nothing) throw new StorageError('NOT_FOUND', `there is no volume at ${volume.url}`);
+  // Names may have been changed in the configuration since.
+  await cache?.clearForeign(record?.volumeId ?? null, volume.url);
   const { hold } = await holdVolume(volume, environment, options);
   let erased = false;
   try {
     const store = fencedStore(environment, hold);
     if (record !== null) await writeRecord(store, keys.record, { ...record, erasing: true });
+    // While the record still tells whose it is.
+    cache?.remove();
     const blockKeys = new BlockKeys(volume.prefix, record?.blockHashPrefix ?? blockHashPrefix ?? false);
     let deleted = await deleteBlocks(store, blockKeys, signal, onProgress);
     deleted += await deleteListed(store, keys.quarantine, { signal });

@@ -94,7 +94,10 @@ export async function openVolume(
   try {
     const recorded = await lookAndRecord(volume, environment, options, hold);
     if (overtaken) await makeAnew(cacheClaim.home, environment, volume);
-    const continuity = cacheClaim === null ? null : await settleCache(cacheClaim, claims, recorded);
+    const continuity =
+      cacheClaim === null
+        ? null
+        : await settleCache(cacheClaim, claims, { volumeId: recorded.identity.record.volumeId, url: volume.url });
     return await assemble(volume, environment, recorded, hold, continuity);
   } catch (error) {
     // Writes in a cache that cannot be opened now are still to be uploaded: s3backer must not come between.
@@ -283,7 +286,7 @@ async function expectCache(
     return null;
   }
   const home = CacheHome.open(cache.disk, cache.directory);
-  await home.clearForeign(volumeId);
+  await home.clearForeign(volumeId, volume.url);
   const keys = volumeKeys(volume.prefix);
   const lease = await readLease(controlStore, keys.lease, signal);
   const tokenStands = home.hasToken((await readToken(controlStore, keys.token, signal))?.value ?? null);
@@ -322,10 +325,10 @@ async function makeAnew(home: CacheHome, { log }: VolumeEnvironment, { name }: V
 async function settleCache(
   { home, holder }: CacheClaim,
   { lease, tokenValue }: VolumeClaims,
-  { identity }: Looked,
+  place: { readonly volumeId: string; readonly url: string },
 ): Promise<CacheContinuity> {
   const { suspectSince } = home;
-  await home.settleClaim(identity.record.volumeId, lease === null ? null : holder, tokenValue, suspectSince);
+  await home.settleClaim(place, lease === null ? null : holder, tokenValue, suspectSince);
   return { suspectSince, onTrusted: () => home.noteTrusted() };
 }
 
@@ -342,7 +345,7 @@ async function emptyFormerCache(
   const { formerCache: former, log } = environment;
   const home = former === null ? null : CacheHome.find(former.disk, former.directory);
   if (former === null || home === null) return;
-  await home.clearForeign(looked.identity.record.volumeId);
+  await home.clearForeign(looked.identity.record.volumeId, volume.url);
   if (volume.readOnly || volume.sharedDisk) {
     await home.refuseUnsaved();
     return;

@@ -3,8 +3,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { StorageError } from '../../../src/lib/errors.ts';
 import { MemoryObjectStore } from '../../../src/object/memory.ts';
+import { CacheHome } from '../../../src/volume/cache-home.ts';
 import { eraseVolume } from '../../../src/volume/erase-volume.ts';
 import type { VolumeOptions } from '../../../src/volume/volume-options.ts';
+import { Random } from '../../support/random.ts';
+import { SimDisk } from '../../support/sim-disk.ts';
 import {
   type Bench,
   BLOCK,
@@ -26,8 +29,10 @@ function erase(
   onProgress: (deleted: number, blocks: number | null) => void = () => {},
   signal = never,
   takeOver = false,
+  cache: CacheHome | null = null,
 ): Promise<number> {
-  return eraseVolume(volumeOptions(overrides), environment, { takeOver, signal, onLost: () => {} }, onProgress);
+  const options = { takeOver, signal, onLost: () => {} };
+  return eraseVolume(volumeOptions(overrides), environment, options, cache, onProgress);
 }
 
 async function volumeWithData(bucket = new MemoryObjectStore(), overrides: Partial<VolumeOptions> = {}) {
@@ -37,6 +42,14 @@ async function volumeWithData(bucket = new MemoryObjectStore(), overrides: Parti
   await volume.close(never);
   for (const key of FOREIGN) await bucket.put(key, Buffer.from('x'));
   return made;
+}
+
+async function leaveLog(disk: SimDisk): Promise<void> {
+  disk.makeDirectory('/cache/volumes/vol/log');
+  const file = disk.open('/cache/volumes/vol/log/head');
+  await file.reserve(4096);
+  await file.write(Buffer.alloc(4096, 7), 0);
+  file.close();
 }
 
 describe('erasing', () => {
@@ -68,6 +81,28 @@ describe('erasing', () => {
     await made.store.delete(['vol/s3backer-mounted']);
     assert.equal(await erase(made), 1);
     assert.deepEqual(await made.store.keys(), []);
+  });
+
+  test('the cache goes with its volume, and not that of another one which had the name before', async () => {
+    const made = await volumeWithData();
+    const disk = SimDisk.withDirectory('/cache', { clock: made.clock, random: new Random(1) });
+    const claimed = async (volumeId: string): Promise<CacheHome> => {
+      const home = CacheHome.open(disk, '/cache/volumes/vol');
+      await made.clock.run(home.settleClaim({ volumeId, url: 'memory:/vol/' }, null, '00000002', null));
+      return home;
+    };
+    const other = await claimed('another');
+    // Its log: one that cannot be read is one that may hold writes.
+    await made.clock.run(leaveLog(disk));
+    const refused = erase(made, {}, undefined, never, false, other);
+    await assert.rejects(made.clock.run(refused), { code: 'CORRUPT' });
+    assert.ok(disk.exists('/cache/volumes/vol/log/head'));
+    assert.ok(await made.store.head(RECORD));
+
+    const { volumeId } = JSON.parse(String((await made.store.get(RECORD))?.body)) as { volumeId: string };
+    await made.clock.run(erase(made, {}, undefined, never, false, await claimed(volumeId)));
+    assert.equal(CacheHome.exists(disk, '/cache/volumes/vol'), false);
+    assert.deepEqual(await made.store.keys(), FOREIGN);
   });
 
   test('a shared disk takes the token that says so', async () => {

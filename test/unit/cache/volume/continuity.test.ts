@@ -10,6 +10,7 @@ import { isStale } from './errors.ts';
 import {
   blockKey,
   CACHE_DIRECTORY,
+  DatedStore,
   finish,
   kill,
   leave,
@@ -314,6 +315,39 @@ function spoil({ disk }: Machine, name: string): void {
   file.truncate(40);
   file.close();
 }
+
+test('a copy of the bucket, made while the volume was open, is not mixed with what the cache has had since', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 16, blockOf(1));
+  await upload(one, first);
+  // With its record, its lease and its token.
+  const copy = new DatedStore(one.bench.clock);
+  for (const key of await one.bench.store.keys()) {
+    const object = await one.bench.store.inner.get(key);
+    assert.ok(object);
+    await copy.put(key, object.body, { headers: { metadata: object.metadata } });
+  }
+  await write(one, first, 16, blockOf(2));
+  kill(one);
+
+  const two = machine({ bucket: copy, clock: one.bench.clock });
+  two.disk = one.disk;
+  await assert.rejects(two.open({ url: 'memory:/copy/vol/' }), {
+    code: 'CONFLICT',
+    message: /is of the volume at memory:/,
+  });
+  // In its own place it goes on.
+  one.disk = two.disk;
+  const second = await one.open();
+  assert.deepEqual(await read(one, second, 16), blockOf(2));
+  await upload(one, second);
+  kill(one);
+
+  two.disk = one.disk;
+  const third = await two.open({ url: 'memory:/copy/vol/' });
+  assert.deepEqual(await read(two, third, 16), blockOf(1));
+});
 
 test('whose cache it is cannot be told: refused, and nothing is touched', async () => {
   const one = machine();
