@@ -57,6 +57,8 @@ export class VolumeRequests {
       if (!isStorageError(error, 'CANCELLED')) throw error;
     });
     const { dirtyBytes, upload } = cached.status();
+    // It goes on without us: asked again and again it would answer at once each time.
+    if (dirtyBytes > 0) this.#refuseStopping();
     return { name, dirtyBytes, uploadError: upload.error };
   }
 
@@ -69,7 +71,13 @@ export class VolumeRequests {
     if (cached === null) throw new StorageError('UNSUPPORTED', `volume ${name} has no cache to be loaded into`);
     const end = Math.min(offset + length, record.sizeBytes);
     if (offset < end) await device.prefetch(offset, end - offset, this.#options.stopping);
+    this.#refuseStopping();
     return { name, sizeBytes: record.sizeBytes, cachedBytes: cached.status().cache.usedBytes };
+  }
+
+  /** What was cut off is not done. */
+  #refuseStopping(): void {
+    if (this.#options.stopping.aborted) throw new StorageError('CANCELLED', 'the appliance is stopping');
   }
 }
 
