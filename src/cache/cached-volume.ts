@@ -299,11 +299,10 @@ export class CachedVolume {
     await this.#forgetFrom(sizeBytes / PAGE_BYTES);
   }
 
-  /**
-   * For a volume about to grow: what was fetched while it shrank, as by a warming that went on, is forgotten before it could be taken for
-   * what is added.
-   */
-  async beforeGrowth(): Promise<void> {
+  /** For a volume about to grow: what was fetched or written beyond its end while it shrank must not be in what is added. */
+  async beforeGrowth(signal: AbortSignal): Promise<void> {
+    // While the volume ends here, such writes in the log go nowhere.
+    if (this.#writeLog.records.reachBeyond(this.#layout.sizeBytes)) await this.uploadAll(signal);
     await this.#forgetFrom(this.#layout.sizeBytes / PAGE_BYTES);
   }
 

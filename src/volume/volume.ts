@@ -191,8 +191,9 @@ export class Volume {
 
   async #resizeTo(sizeBytes: number, onDeleted?: (blocks: number) => void): Promise<Resized> {
     const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
-    if (sizeBytes < oldSizeBytes) await this.cached?.shrinkTo(sizeBytes, new AbortController().signal);
-    else await this.cached?.beforeGrowth();
+    const { signal } = new AbortController();
+    if (sizeBytes < oldSizeBytes) await this.cached?.shrinkTo(sizeBytes, signal);
+    else await this.cached?.beforeGrowth(signal);
     // Before the record says that the volume grows: from then on what lies there may be data, also after a crash.
     await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes, onDeleted);
     await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });

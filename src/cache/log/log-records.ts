@@ -107,6 +107,14 @@ export class LogRecords {
     return this.position(number) + RECORD_HEADER_BYTES + checksums * CHECKSUM_BYTES;
   }
 
+  /** Whether one of them is of bytes of the volume from `sizeBytes` on. */
+  reachBeyond(sizeBytes: number): boolean {
+    for (let number = this.#first; number < this.#end; number++) {
+      if (this.offset(number) + this.length(number) > sizeBytes) return true;
+    }
+    return false;
+  }
+
   /** Forgets the records before `first`. */
   dropBefore(first: number): void {
     this.#first = Math.max(this.#first, Math.min(first, this.#end));
