@@ -115,7 +115,14 @@ export class MountService {
     const down = async (): Promise<boolean> => {
       const all = [...this.#mounts.values()];
       this.#mounts.clear();
-      const clean = await Promise.all(all.map((mount) => mount.down(until, { lazy: true, giveUp: until })));
+      // Whatever becomes of one, the others have their time, and so have the volumes after them.
+      const failed = (error: unknown): boolean => {
+        this.#host.log.error('a mount could not be taken away', { error: describeError(error) });
+        return false;
+      };
+      const clean = await Promise.all(
+        all.map((mount) => mount.down(until, { lazy: true, giveUp: until }).catch(failed)),
+      );
       return clean.every((value) => value);
     };
     const closed = this.#turn.then(down, down);

@@ -142,9 +142,14 @@ async function ensureFilesystem(device: string, options: VolumeMountOptions, hos
   return make;
 }
 
-/** What could not be detached is for a later process to take away. */
-function forget(record: MountRecord, { records, boot }: Host): void {
-  if (record.boot !== boot || !isAttached(record)) records.remove(record.volume);
+/** What could not be detached is for a later process to take away. A record that stays does no harm: it is of nothing that is there. */
+function forget(record: MountRecord, { records, boot, log }: Host): void {
+  if (record.boot === boot && isAttached(record)) return;
+  try {
+    records.remove(record.volume);
+  } catch (error) {
+    log.warn('what was mounted stays written down', { volume: record.volume, error: describeError(error) });
+  }
 }
 
 /** Whatever became of one step, the next one is tried. */
