@@ -1,5 +1,5 @@
 /** Saves the writes of a cache that cannot go to the bucket to a file of the size of the volume, with a map beside it. */
-import { open } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { readUnsaved } from './cache/cache-directory.ts';
 import type { ExportOutcome } from './cli/actions.ts';
 import type { Disk } from './lib/disk.ts';
@@ -14,13 +14,18 @@ interface MapEntry {
   readonly kind: 'zero' | 'data';
 }
 
-/** INVALID where one of the files exists or cannot be written; CORRUPT where the log cannot be read. */
+/** INVALID where one of the files exists or cannot be written, CORRUPT where the log cannot be read: then neither is left of this attempt. */
 export async function exportUnsaved(home: CacheHome, disk: Disk, path: string, name: string): Promise<ExportOutcome> {
   const mapPath = `${path}.map.json`;
   const unsaved = await readUnsaved(disk, home.directory, home.volumeId ?? '');
   const map: MapEntry[] = [];
+  const made: string[] = [];
   try {
     await using data = await create(path);
+    made.push(path);
+    // Before all the reading: whether it can be made is soon told.
+    await using text = await create(mapPath);
+    made.push(mapPath);
     for await (const extent of unsaved.extents) {
       const { offset } = extent;
       if (extent.data === undefined) map.push({ offset, length: extent.zeroLength, kind: 'zero' });
@@ -32,7 +37,6 @@ export async function exportUnsaved(home: CacheHome, disk: Disk, path: string, n
     await data.sync();
     const damagedPages = unsaved.damagedPages();
     const loss = unsaved.loss === null ? null : unsaved.loss.message;
-    await using text = await create(mapPath);
     await text.writeFile(
       `${JSON.stringify({ volumeId: home.volumeId, name, ranges: map, damagedPages, loss }, null, 2)}\n`,
     );
@@ -45,8 +49,11 @@ export async function exportUnsaved(home: CacheHome, disk: Disk, path: string, n
       loss,
     };
   } catch (cause) {
+    // Half of it is of no use, and in the way of the next attempt, also of its space.
+    await Promise.allSettled(made.map((one) => rm(one, { force: true })));
     if (cause instanceof StorageError) throw cause;
-    throw new StorageError('INVALID', `cannot write ${path}: ${systemReason(cause)}`, { cause });
+    const at = made.length === 1 ? mapPath : path;
+    throw new StorageError('INVALID', `cannot write ${at}: ${systemReason(cause)}`, { cause });
   } finally {
     unsaved.close();
   }
