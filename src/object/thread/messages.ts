@@ -9,8 +9,7 @@ export type Call =
   | {
       readonly name: 'put';
       readonly key: string;
-      /** Changes hands, or is of memory that both sides see and nobody changes until it is answered. */
-      readonly body: Uint8Array;
+      readonly body: Uint8Array<ArrayBuffer>;
       readonly headers: ObjectHeaders | undefined;
       readonly ifMatch: string | undefined;
       readonly ifNoneMatch: '*' | undefined;

@@ -26,13 +26,9 @@ import {
   type ToThread,
   type Value,
 } from './messages.ts';
-import { SharedBodies } from './shared-bodies.ts';
 
 /** As it is now: TypeScript, or what is built from it. */
 const THREAD = new URL(import.meta.url.endsWith('.ts') ? './s3-thread.ts' : './s3-thread.js', import.meta.url);
-
-/** Of bodies that both threads see: more than a batch of uploads. Others are handed over. */
-const BODIES_BYTES_MAX = 64 * 1024 * 1024;
 
 interface Pending {
   readonly resolve: (value: Value) => void;
@@ -46,7 +42,6 @@ export class ThreadedObjectStore implements ObjectStore {
   readonly #options: S3StoreOptions;
   readonly #code: URL;
   readonly #pending = new Map<number, Pending>();
-  readonly #bodies = new SharedBodies(BODIES_BYTES_MAX);
   #worker: Promise<Worker> | null = null;
   #nextId = 0;
 
@@ -80,17 +75,10 @@ export class ThreadedObjectStore implements ObjectStore {
   async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
     checkPut(key, options);
     const { headers, ifMatch, ifNoneMatch, mayStart } = options;
-    const rest = { headers, ifMatch, ifNoneMatch, asks: mayStart !== undefined };
     // The caller keeps its own: the same body is sent again where this fails.
-    const shared = this.#bodies.copyOf(body);
-    if (shared === null) {
-      const copy = new Uint8Array(body);
-      return (await this.#call({ name: 'put', key, body: copy, ...rest }, options, [copy.buffer])) as PutResult;
-    }
-    const result = (await this.#call({ name: 'put', key, body: shared, ...rest }, options)) as PutResult;
-    // The server has all of it. Where this fails or is given up it may still be on its way into a socket.
-    this.#bodies.giveBack(shared);
-    return result;
+    const copy = new Uint8Array(body);
+    const call: Call = { name: 'put', key, body: copy, headers, ifMatch, ifNoneMatch, asks: mayStart !== undefined };
+    return (await this.#call(call, options, [copy.buffer])) as PutResult;
   }
 
   async delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {
