@@ -25,6 +25,7 @@ import { describeError } from './lib/errors.ts';
 import { silentLog } from './lib/log.ts';
 import { type MountEntry, readMountTable } from './lib/mount-table.ts';
 import { StateDir } from './lib/state-dir.ts';
+import { EXPIRY_WARNING_MS } from './nbd/tls/credential-files.ts';
 import { loadCredentials } from './nbd/tls/credentials.ts';
 import { Stores } from './stores.ts';
 
@@ -98,7 +99,7 @@ async function configuredChecks(
     { name: 'cache disk', run: () => checkCacheDisk(machine, table, facts) },
     { name: 'unsaved writes', run: async () => leftoverResults(await findLeftovers(settings, served)) },
     { name: 'addresses', run: () => checkListening(machine, facts) },
-    { name: 'tls', run: () => checkTls(tlsLoader(settings), new Date()) },
+    { name: 'tls', run: () => checkTls(tlsLoader(settings), new Date(), EXPIRY_WARNING_MS) },
     { name: 'open files', run: () => checkDescriptors(machine, facts) },
     { name: 'memory', run: () => checkMemory(machine, facts) },
     ...machineChecks(machine, table, facts),

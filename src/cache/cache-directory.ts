@@ -5,6 +5,7 @@ import { StorageError } from '../lib/errors.ts';
 import { silentLog } from '../lib/log.ts';
 import { DamagedPages } from './dirty/damaged-pages.ts';
 import { DirtyStore } from './dirty/dirty-store.ts';
+import { headPath } from './log/log-head.ts';
 import { saltOf, WriteLog, type WriteLogOptions } from './log/write-log.ts';
 import { PAGE_BYTES } from './page.ts';
 import { ExtentBuilder, mergeZeroes } from './upload/upload-batch.ts';
@@ -32,7 +33,7 @@ export async function hasUnsaved(disk: Disk, directory: string, volumeId: string
 export function removeCache(disk: Disk, directory: string): void {
   const log = logDirectory(directory);
   // First: a head without its files would tell of writes that are lost.
-  disk.remove(`${log}/head`);
+  disk.remove(headPath(log));
   for (const name of disk.list(log)) disk.remove(`${log}/${name}`);
   for (const name of FILES) disk.remove(`${directory}/${name}`);
 }
@@ -92,7 +93,7 @@ async function readStore(
   volumeId: string,
   givesUp: boolean,
 ): Promise<FoundStore | null> {
-  if (!disk.exists(`${logDirectory(directory)}/head`)) return null;
+  if (!disk.exists(headPath(logDirectory(directory)))) return null;
   const options: WriteLogOptions = {
     disk,
     directory: logDirectory(directory),

@@ -36,8 +36,8 @@ export function isAttached(record: MountRecord): record is AttachedRecord {
 }
 
 /**
- * Whether a filesystem has the device: one that is mounted anywhere we see, and of the common ones also after a lazy unmount. By what the kernel tells: opening the device, and closing it
- * again, could ask us for blocks while we wait for it.
+ * Whether a filesystem has the device: one that is mounted anywhere we see, and of the common ones also after a lazy unmount. By
+ * what the kernel tells: opening the device, and closing it again, could ask us for blocks while we wait for it.
  */
 export function isHeld(device: string): boolean {
   const name = basename(device);

@@ -1,6 +1,6 @@
 /**
  * Has the collector of Node 24 weigh memory outside its heap as its successors do. Buffers are such memory, and by the older rule
- * every 64 MiB of them, freed or not, begin a collection of the whole heap: some thirty a second while a cold volume is read, which took
+ * every 64 MiB of them, freed or not, begin a collection of the whole heap: some ten a second while a cold volume was read, which took
  * a third of all CPU time. By the newer one they count towards the limit that the heap has anyway. V8 made that the default after 13.6
  * and then took the flag away (513bb22991, cf511a65ad), so that only a V8 that has it is told.
  */

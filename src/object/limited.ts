@@ -46,8 +46,7 @@ export class StoreThrottle {
 
   /** Waits until so many bytes may be uploaded. */
   async reserveUpload(bytes: number, signal: AbortSignal | undefined): Promise<void> {
-    this.noteBounds();
-    const rate = this.#uploadRate();
+    const rate = this.#takeUploadRate();
     if (rate === null) return;
     this.#upload ??= new TokenBucket(this.#clock, rate);
     await this.#upload.reserve(bytes, signal);
@@ -55,12 +54,15 @@ export class StoreThrottle {
 
   /** To be called where the other bound has changed: those who wait for the former one wait for this one from now on. */
   noteBounds(): void {
-    this.#upload?.setRate(this.#uploadRate() ?? Number.POSITIVE_INFINITY);
+    this.#takeUploadRate();
   }
 
-  #uploadRate(): number | null {
+  /** The rate of both bounds, which holds from now on; null: there is none. */
+  #takeUploadRate(): number | null {
     const bounds = [this.#uploadRateBytes, this.#uploadBound()].filter((rate) => rate !== null);
-    return bounds.length === 0 ? null : Math.min(...bounds);
+    const rate = bounds.length === 0 ? null : Math.min(...bounds);
+    this.#upload?.setRate(rate ?? Number.POSITIVE_INFINITY);
+    return rate;
   }
 }
 

@@ -1,4 +1,5 @@
 /** Pages whose newest bytes are lost, because the cache disk has damaged them before they were in the bucket: kept in a file. */
+import { writeJsonFile } from '../../lib/disk/json-file.ts';
 import type { Disk } from '../../lib/disk.ts';
 import { StorageError } from '../../lib/errors.ts';
 import { GIVE_UP } from '../ways-out.ts';
@@ -79,19 +80,9 @@ export class DamagedPages {
     if (!this.#changed) return;
     this.#changed = false;
     try {
-      const path = `${this.#directory}/damaged.json`;
-      const text = Buffer.from(JSON.stringify([...this.#pages]));
+      const pages = [...this.#pages];
       await writesDurable();
-      const file = this.#disk.open(`${path}.new`);
-      try {
-        file.truncate(0);
-        await file.write(text, 0);
-        await file.datasync();
-      } finally {
-        file.close();
-      }
-      this.#disk.rename(`${path}.new`, path);
-      await this.#disk.syncDirectory(this.#directory);
+      await writeJsonFile(this.#disk, `${this.#directory}/damaged.json`, pages);
     } catch (error) {
       this.#changed = true;
       throw error;

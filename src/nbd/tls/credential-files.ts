@@ -19,7 +19,8 @@ export interface CredentialFilesOptions {
  * and links that change their target.
  */
 const LOOK_INTERVAL_MS = 5_000;
-const EXPIRY_WARNING_MS = 14 * 24 * 60 * 60 * 1000;
+/** So long before a certificate expires that is told. */
+export const EXPIRY_WARNING_MS: number = 14 * 24 * 60 * 60 * 1000;
 
 export class CredentialFiles {
   readonly #files: TlsFiles;

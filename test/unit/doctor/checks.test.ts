@@ -14,6 +14,7 @@ import { leaseResults, volumeResults } from '../../../src/doctor/checks/volumes.
 import type { FindingState, Result } from '../../../src/doctor/finding.ts';
 import { StorageError } from '../../../src/lib/errors.ts';
 import { parseMountTable } from '../../../src/lib/mount-table.ts';
+import { EXPIRY_WARNING_MS } from '../../../src/nbd/tls/credential-files.ts';
 import { FakeMachine, factsOf, volumeFacts } from './fake-machine.ts';
 
 const GIB = 2 ** 30;
@@ -366,24 +367,24 @@ describe('the files of TLS', () => {
   const certificate = (validTo: string) => ({ subject: 'CN=disks', validTo: new Date(validTo) });
 
   it('are none where it is off', async () => {
-    only(await checkTls(null, now), 'ok', /off/);
+    only(await checkTls(null, now, EXPIRY_WARNING_MS), 'ok', /off/);
   });
 
   it('hold a certificate that is valid, soon no longer, or expired, and keys', async () => {
     const keys = { certificate: null, pskKeys: { size: 2 } };
-    only(await checkTls(async () => keys, now), 'ok', /keys of 2 users/);
+    only(await checkTls(async () => keys, now, EXPIRY_WARNING_MS), 'ok', /keys of 2 users/);
     for (const [validTo, state, message] of [
       ['2027-01-01T00:00:00Z', 'ok', /CN=disks is valid until 2027-01-01/],
       ['2026-01-10T00:00:00Z', 'warn', /expires in 9 d/],
       ['2025-12-31T00:00:00Z', 'fail', /has expired, on 2025-12-31/],
     ] as const) {
       const load = async () => ({ certificate: certificate(validTo), pskKeys: null });
-      only(await checkTls(load, now), state, message);
+      only(await checkTls(load, now, EXPIRY_WARNING_MS), state, message);
     }
   });
 
   it('cannot be used', async () => {
     const load = () => Promise.reject(new StorageError('INVALID', 'cannot read /nope: no such file'));
-    only(await checkTls(load, now), 'fail', /cannot read \/nope/, /nbd\.tls/);
+    only(await checkTls(load, now, EXPIRY_WARNING_MS), 'fail', /cannot read \/nope/, /nbd\.tls/);
   });
 });
