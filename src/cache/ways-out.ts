@@ -10,5 +10,9 @@ export const WAYS_OUT_OF_DAMAGE =
 export const WAYS_OUT_OF_FAILURE =
   'Try again; where that does not help, "bucketdisk cache export VOLUME FILE" saves what can be read, and "bucketdisk cache drop VOLUME --force" gives up the rest';
 
+/** For a cache of another version of ours. */
+export const WAYS_OUT_OF_VERSION =
+  'Start that one until everything is uploaded, or give the cache up with "bucketdisk cache drop VOLUME --force"';
+
 /** Where nothing can be read. */
 export const GIVE_UP = 'Give it up with "bucketdisk cache drop VOLUME --force"';

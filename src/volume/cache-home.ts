@@ -4,12 +4,13 @@
  */
 import { crc32 } from 'node:zlib';
 import { hasUnsaved, removeCache, staleCache } from '../cache/cache-directory.ts';
-import { GIVE_UP, WAYS_OUT } from '../cache/ways-out.ts';
+import { GIVE_UP, WAYS_OUT, WAYS_OUT_OF_VERSION } from '../cache/ways-out.ts';
 import type { Disk } from '../lib/disk.ts';
 import { isStorageError, StorageError } from '../lib/errors.ts';
 
 const FORMAT = 'bucketdisk-cache';
-const VERSION = 1;
+/** Since 2 what clients have written is checked by XXH64, in the log and in the read cache. */
+const VERSION = 2;
 const NAME = 'volume.json';
 /** Written before the other, and read where that is damaged: without either, writes in the log would be nobody's. */
 const COPY_NAME = 'volume.json.copy';
@@ -37,8 +38,8 @@ interface Link {
 
 interface Owner {
   readonly volumeId: string;
-  /** The URL it was at: a copy of a bucket has the ids and the claims of the first. Null: an earlier version made it. */
-  readonly url: string | null;
+  /** The URL it was at: a copy of a bucket has the ids and the claims of the first. */
+  readonly url: string;
   /** The claim under which the cache was used last; null: it was held by token alone. */
   readonly holder: string | null;
   /** Claims made since that never came so far, each after one that was ours. */
@@ -77,7 +78,7 @@ export class CacheHome {
     if (isNew) await this.#disk.syncDirectory(this.directory);
   }
 
-  /** UNSUPPORTED where a later version made it, CORRUPT where it cannot be told whose it is. */
+  /** UNSUPPORTED where another version made it, CORRUPT where it cannot be told whose it is. */
   static open(disk: Disk, directory: string): CacheHome {
     disk.makeDirectory(directory);
     return new CacheHome(disk, directory, readEither(disk, directory));
@@ -155,7 +156,7 @@ export class CacheHome {
   async clearForeign(volumeId: string | null, url: string): Promise<void> {
     if (this.#owner === null) return;
     const { volumeId: other, url: place } = this.#owner;
-    if (other === volumeId && (place === null || place === url)) return;
+    if (other === volumeId && place === url) return;
     if (await this.hasUnsaved()) {
       const whose = other === volumeId ? `the volume at ${place}, and not at ${url},` : `another volume (${other})`;
       throw new StorageError(
@@ -216,15 +217,14 @@ function readOwner(disk: Disk, path: string): Owner | null {
     file.close();
   }
   const { checksum, ...checked } = value;
-  // Earlier ones have none.
-  if (checksum !== undefined && checksum !== checksumOf(checked)) throw damagedOwner(path);
+  if (checksum !== checksumOf(checked)) throw damagedOwner(path);
   if (value.format !== FORMAT || value.version !== VERSION) {
-    throw new StorageError('UNSUPPORTED', `${path} is of another version of bucketdisk: use that one`);
+    throw new StorageError('UNSUPPORTED', `${path} is of another version of bucketdisk. ${WAYS_OUT_OF_VERSION}`);
   }
-  const { volumeId, url = null, holder, links, tokens, suspectSince } = value;
+  const { volumeId, url, holder, links, tokens, suspectSince } = value;
   const sound =
     typeof volumeId === 'string' &&
-    (url === null || typeof url === 'string') &&
+    typeof url === 'string' &&
     (holder === null || typeof holder === 'string') &&
     Array.isArray(links) &&
     links.every(isLink) &&

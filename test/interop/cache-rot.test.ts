@@ -9,10 +9,10 @@ import { describe, it, type TestContext } from 'node:test';
 import { Command, CommandFlag, NbdErrno } from '../../src/nbd/constants.ts';
 import { RawClient } from '../conformance/nbd/raw-client.ts';
 import type { Appliance } from '../support/appliance.ts';
+import { formatSectors, SECTOR_BYTES } from '../support/sectors.ts';
 import { CommandLine } from './support/command-line.ts';
 import { DiskRig, type DiskVariant, type Section } from './support/disk-rig.ts';
 import { filesBelow, flip, flipPages, rotSomewhere } from './support/rot.ts';
-import { formatSectors, SECTOR_BYTES } from './support/sectors.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -1,10 +1,11 @@
 /** The clients of a volume: they write, read, zero, trim and flush, all at once, and hold every answer against the model. */
 import { isStorageError } from '../../src/lib/errors.ts';
 import type { Random } from '../support/random.ts';
+import { SECTOR_BYTES, sealSectors } from '../support/sectors.ts';
 import type { Excuses, RequestKind } from './excuses.ts';
 import type { Life } from './life.ts';
 import type { Plan } from './plan.ts';
-import { SECTOR_BYTES, type SectorModel } from './sector-model.ts';
+import type { SectorModel } from './sector-model.ts';
 import type { Durability, SimVolume } from './subject.ts';
 import type { Trace } from './trace.ts';
 
@@ -207,7 +208,7 @@ export class Load {
   }
 }
 
-/** Says in every byte that it is of this write, and in every sector where it belongs. */
+/** Says all over that it is of this write, and in every sector where it belongs. Sectors that are whole check themselves. */
 function contentOf(number: number, offset: number, length: number): Buffer {
   const data = Buffer.allocUnsafe(length);
   for (let at = 0; at < length; ) {
@@ -216,5 +217,6 @@ function contentOf(number: number, offset: number, length: number): Buffer {
     data.fill(`${number}@${sector};`, at, end);
     at = end;
   }
+  sealSectors(data.subarray((SECTOR_BYTES - (offset % SECTOR_BYTES)) % SECTOR_BYTES));
   return data;
 }

@@ -2,8 +2,7 @@
  * What each sector of a disk may hold, from what was asked of it and what was answered. A write is whole in a sector or not
  * there at all; requests that overlap take effect in the order they were made.
  */
-
-export const SECTOR_BYTES = 512;
+import { SECTOR_BYTES } from '../support/sectors.ts';
 
 /** A sector's content, as latin1 text: cheap to compare and to keep in sets. */
 type Image = string;

@@ -28,7 +28,7 @@ export interface LogHead {
 const MAGIC = 0x31_48_44_42; // "BDH1"
 /** As large as any disk's sector, so that writing one slot cannot touch the other. */
 const SLOT_BYTES = 4096;
-/** From a slot to its copy, which heads of the first versions do not have. */
+/** From a slot to its copy. */
 const COPY_BYTES = 2 * SLOT_BYTES;
 const FILE_BYTES = COPY_BYTES + 2 * SLOT_BYTES;
 const FIELDS = [

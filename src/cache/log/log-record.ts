@@ -127,11 +127,6 @@ export function readChecksum(source: Buffer, recordAt: number, index: number): n
   return source.readUInt32LE(recordAt + RECORD_HEADER_BYTES + index * CHECKSUM_BYTES);
 }
 
-/** Of the part of a page that is in `bytes`. */
-export function checksumOf(bytes: Buffer): number {
-  return crc32(bytes);
-}
-
 /** The part of page `index` of a record, as [from, to) of its data. */
 export function pagePart(offset: number, length: number, index: number): { from: number; to: number } {
   const lead = offset % PAGE_BYTES;

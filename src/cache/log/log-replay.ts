@@ -1,18 +1,11 @@
 /** Reading the log from its head to its end after a stop of whatever kind. */
+import { checksumOf } from '../../lib/checksum.ts';
 import { isStorageError, StorageError } from '../../lib/errors.ts';
 import { WAYS_OUT_OF_DAMAGE, WAYS_OUT_OF_FAILURE } from '../ways-out.ts';
 import type { LogFiles } from './log-files.ts';
 import { alignUp, GROUP_ALIGN_BYTES } from './log-files.ts';
 import type { LogHead } from './log-head.ts';
-import {
-  checksumOf,
-  DATA,
-  decodeRecordHeader,
-  pagePart,
-  RECORD_HEADER_BYTES,
-  RecordHeader,
-  readChecksum,
-} from './log-record.ts';
+import { DATA, decodeRecordHeader, pagePart, RECORD_HEADER_BYTES, RecordHeader, readChecksum } from './log-record.ts';
 import type { LogRecords } from './log-records.ts';
 
 /** The log is read in pieces of this size. A record's header fits in one many times over. */

@@ -2,6 +2,7 @@
  * The write log of a volume: what has been written and may not be in the bucket yet, in a circle of files whose space is
  * set aside when the log is made.
  */
+import { checksumOf } from '../../lib/checksum.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { makeDurableDirectory } from '../../lib/disk/durable-directory.ts';
 import type { Disk } from '../../lib/disk.ts';
@@ -13,7 +14,6 @@ import { alignUp, GROUP_ALIGN_BYTES, LogFiles } from './log-files.ts';
 import { LogFiller } from './log-filler.ts';
 import { headPath, type LogHead, LogHeadFile } from './log-head.ts';
 import {
-  checksumOf,
   DATA,
   dataRecordBytes,
   encodeRecordHeader,

@@ -9,12 +9,12 @@
  *     3  epoch, the rest                              more in the checkpoint's last batch
  *
  * An entry tells what is in a slot: its number; a bit for each page that is there, and above them the state for eviction;
- * the line, in two words; a CRC-32 for each page that is there. The last one that tells of a slot, or of a line, holds.
+ * the line, in two words; a checksum for each page that is there. The last one that tells of a slot, or of a line, holds.
  */
 import { crc32 } from 'node:zlib';
 import { bitCount, LINE_PAGES } from './geometry.ts';
 
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 const MAGIC = 0x31_43_52_42; // "BRC1"
 export const HEADER_WORDS = 8;
 export const WORD_BYTES = 4;

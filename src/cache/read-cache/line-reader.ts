@@ -1,14 +1,13 @@
 /** Reads pages from the data file, and believes only those that match their checksum. */
-import { crc32 } from 'node:zlib';
+import { checksumOf } from '../../lib/checksum.ts';
 import type { DiskFile } from '../../lib/disk.ts';
 import { PAGE_BYTES } from '../page.ts';
 import { LINE_BYTES, LINE_PAGES, lineOf, runLength, scatter } from './geometry.ts';
-import { followedBy } from './run-checksum.ts';
 import type { SlotTable } from './slot-table.ts';
 
 /** Of a page's bytes, with the page's number in it: neither another page's bytes nor another page's checksum matches. */
 export function pageChecksum(page: number, bytes: Buffer): number {
-  return crc32(bytes, scatter(page));
+  return (checksumOf(bytes) ^ scatter(page)) >>> 0;
 }
 
 export interface LineReaderOptions {
@@ -83,7 +82,6 @@ export class LineReader {
       this.#options.onBad(page, slot, error);
       return 0;
     }
-    if (pages > 1 && bytesRead === target.length && this.#areGood(page, slot, from, target)) return pages;
     for (let index = 0; index < pages; index++) {
       if (!this.#isGood(page + index, slot, from + index, target, index, bytesRead)) {
         this.#options.onBad(page + index, slot + lineOf(from + index), null);
@@ -91,19 +89,6 @@ export class LineReader {
       }
     }
     return pages;
-  }
-
-  /** All at once. */
-  #areGood(page: number, slot: number, from: number, target: Buffer): boolean {
-    const { table } = this.#options;
-    const pages = target.length / PAGE_BYTES;
-    let expected = 0;
-    for (let index = 0; index < pages; index++) {
-      const steps = lineOf(from + index);
-      const checksum = table.checksumAt(slot + steps, from + index - steps * LINE_PAGES);
-      expected = followedBy(expected, checksum, scatter(page + index));
-    }
-    return crc32(target, 0) === expected;
   }
 
   #isGood(page: number, slot: number, from: number, target: Buffer, index: number, bytesRead: number): boolean {

@@ -2,17 +2,21 @@
  * One object as one file: what is known of it, then its body, so that both change together when the file is replaced.
  *
  *     bucketdisk-object-1 <length of the JSON, 8 hex digits> <crc32 of the JSON, 8 hex digits>\n
- *     {"etag":..,"sizeBytes":..,"bodyCrc32":..,"contentType":..,"contentEncoding":..,"metadata":{..}}\n
+ *     {"etag":..,"sizeBytes":..,"bodyXxh64":..,"contentType":..,"contentEncoding":..,"metadata":{..}}\n
  *     <body>
  */
 import { crc32 } from 'node:zlib';
+import { longChecksumOf } from '../../lib/checksum.ts';
 import { StorageError } from '../../lib/errors.ts';
 import type { ObjectHeaders } from '../object-store.ts';
 
 export interface FileHeader {
   readonly etag: string;
   readonly sizeBytes: number;
-  readonly bodyCrc32: number;
+  /** XXH64, 16 hex digits. */
+  readonly bodyXxh64?: string;
+  /** What the first versions had in its place. */
+  readonly bodyCrc32?: number;
   readonly contentType: string | undefined;
   readonly contentEncoding: string | undefined;
   readonly metadata: Readonly<Record<string, string>>;
@@ -38,7 +42,7 @@ export function encodeHeader(etag: string, body: Buffer, headers: ObjectHeaders 
     JSON.stringify({
       etag,
       sizeBytes: body.length,
-      bodyCrc32: crc32(body),
+      bodyXxh64: longChecksumOf(body),
       contentType: headers.contentType,
       contentEncoding: headers.contentEncoding,
       metadata: headers.metadata ?? {},
@@ -46,6 +50,11 @@ export function encodeHeader(etag: string, body: Buffer, headers: ObjectHeaders 
   );
   if (json.length > JSON_BYTES_MAX) throw new StorageError('INVALID', "the object's headers are too large");
   return Buffer.concat([Buffer.from(`${MAGIC}${hex8(json.length)} ${hex8(crc32(json))}\n`), json, Buffer.from('\n')]);
+}
+
+/** Whether the body is the one that was stored with the header. */
+export function isBodyOf({ bodyXxh64, bodyCrc32 }: FileHeader, body: Buffer): boolean {
+  return bodyXxh64 === undefined ? crc32(body) === bodyCrc32 : longChecksumOf(body) === bodyXxh64;
 }
 
 /** How much of the file the header takes, told by its first line, or undefined where that is not one of ours. */

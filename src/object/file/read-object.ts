@@ -1,12 +1,11 @@
 /** Reads objects back from their files, and says which file is damaged where one is. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
 import { StorageError } from '../../lib/errors.ts';
 import { BODY_BYTES_MAX, checkRangeInside } from '../checks.ts';
 import type { ByteRange, ListedObject, ObjectData, ObjectInfo } from '../object-store.ts';
 import { errnoOf } from './fs-errors.ts';
-import { HEADER_READ_BYTES, headerLength, type ParsedHeader, parseHeader } from './object-file.ts';
+import { HEADER_READ_BYTES, headerLength, isBodyOf, type ParsedHeader, parseHeader } from './object-file.ts';
 
 /** The ETag a listing gives an object whose header is damaged: it is there, and reading it says CORRUPT. */
 const DAMAGED_ETAG = 'damaged';
@@ -21,7 +20,7 @@ export async function readWhole(path: string, key: string): Promise<ObjectData> 
     if (parsed === undefined) throw corrupt(path, key, 'its header is damaged');
     checkLength(path, key, parsed, bytes.length);
     const body = bytes.subarray(parsed.bodyOffset);
-    if (crc32(body) !== parsed.header.bodyCrc32) throw corrupt(path, key, 'its body does not match its checksum');
+    if (!isBodyOf(parsed.header, body)) throw corrupt(path, key, 'its body does not match its checksum');
     return { ...toInfo(key, parsed, mtime), body };
   });
 }

@@ -3,8 +3,8 @@
 import { AllocationState, Chunk, Command, CommandFlag } from '../../../src/nbd/constants.ts';
 import type { ServerAddress } from '../../../src/nbd/listen.ts';
 import { RawClient, type Reply, type Request } from '../../conformance/nbd/raw-client.ts';
+import { formatSectors, parseSector, SECTOR_BYTES } from '../../support/sectors.ts';
 import type { DiskModel } from './disk-model.ts';
-import { formatSectors, parseSector, SECTOR_BYTES } from './sectors.ts';
 
 export interface LoadOptions {
   readonly address: ServerAddress;

@@ -19,11 +19,11 @@ import {
   status,
 } from '../../support/s3-server/faults.ts';
 import type { S3Server } from '../../support/s3-server/s3-server.ts';
+import { SECTOR_BYTES } from '../../support/sectors.ts';
 import { tempDir } from '../../support/temp.ts';
 import { BLOCK_KEY, fileBucket, s3Bucket } from './buckets.ts';
 import { DiskLoad, type VerifyOptions, verifyDisk } from './disk-load.ts';
 import { DiskModel } from './disk-model.ts';
-import { SECTOR_BYTES } from './sectors.ts';
 
 export type Section = Readonly<Record<string, unknown>>;
 

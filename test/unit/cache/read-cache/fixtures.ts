@@ -5,6 +5,7 @@ import { type InsertKind, ReadCache } from '../../../../src/cache/read-cache/rea
 import type { Disk } from '../../../../src/lib/disk.ts';
 import { type Log, silentLog } from '../../../../src/lib/log.ts';
 import { Random } from '../../../support/random.ts';
+import { SECTOR_BYTES, sealSectors } from '../../../support/sectors.ts';
 import { SimDisk, type SimDiskOptions } from '../../../support/sim-disk.ts';
 import { settle, VirtualClock } from '../../../support/virtual-clock.ts';
 
@@ -51,12 +52,12 @@ export function pages(first: number, count: number, version = 0): Buffer {
     const page = data.subarray(index * PAGE_BYTES, (index + 1) * PAGE_BYTES);
     page.fill(((first + index) * 31 + version * 7) & 0xff);
     // Each sector tells, so that a torn page does too.
-    for (let sector = 0; sector < PAGE_BYTES; sector += 512) {
+    for (let sector = 0; sector < PAGE_BYTES; sector += SECTOR_BYTES) {
       page.writeDoubleLE(first + index, sector);
       page.writeUInt32LE(version, sector + 8);
     }
   }
-  return data;
+  return sealSectors(data);
 }
 
 export async function insert(

@@ -1,6 +1,7 @@
 /** Whose cache it is: what becomes of it when somebody else has had the volume, and when nobody has. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { crc32 } from 'node:zlib';
 import { readUnsaved } from '../../../../src/cache/cache-directory.ts';
 import { PAGE_BYTES } from '../../../../src/cache/page.ts';
 import { CacheHome } from '../../../../src/volume/cache-home.ts';
@@ -308,10 +309,18 @@ test('a directory with the cache of another volume: removed where nothing is uns
   assert.deepEqual(await read(other, theirs, 1), Buffer.alloc(BLOCK));
 });
 
+function fileOf({ disk }: Machine, name: string): Buffer {
+  const file = disk.open(`${CACHE_DIRECTORY}/${name}`);
+  const bytes = Buffer.alloc(file.sizeBytes());
+  file.readSync(bytes, 0);
+  file.close();
+  return bytes;
+}
+
 /** Cut off in the middle. */
 function spoil({ disk }: Machine, name: string): void {
   const file = disk.open(`${CACHE_DIRECTORY}/${name}`);
-  file.writeSync(Buffer.from('{"format":"bucketdisk-cache","version":1,"volumeId":7'), 0);
+  file.writeSync(Buffer.from('{"format":"bucketdisk-cache","version":2,"volumeId":7'), 0);
   file.truncate(40);
   file.close();
 }
@@ -357,6 +366,25 @@ test('whose cache it is cannot be told: refused, and nothing is touched', async 
   for (const name of ['volume.json', 'volume.json.copy']) spoil(one, name);
   await assert.rejects(one.open(), { code: 'CORRUPT', message: /whose cache.*cache drop VOLUME --force/ });
   assert.ok(one.disk.exists(`${CACHE_DIRECTORY}/log/head`));
+});
+
+test('a cache of another version is refused with the ways out, and not touched', async () => {
+  const one = machine();
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await leave(one, first);
+  const before = fileOf(one, 'log/00');
+  for (const name of ['volume.json', 'volume.json.copy']) {
+    const { checksum: _, ...owner } = JSON.parse(fileOf(one, name).toString()) as Record<string, unknown>;
+    const earlier = { ...owner, version: 1 };
+    const text = JSON.stringify({ ...earlier, checksum: crc32(JSON.stringify(earlier)) });
+    const file = one.disk.open(`${CACHE_DIRECTORY}/${name}`);
+    file.writeSync(Buffer.from(text.padEnd(file.sizeBytes())), 0);
+    file.close();
+  }
+  const ways = /another version.*until everything is uploaded.*cache drop VOLUME --force/;
+  await assert.rejects(one.open(), { code: 'UNSUPPORTED', message: ways });
+  assert.ok(fileOf(one, 'log/00').equals(before));
 });
 
 test('one of the two files that tell whose cache it is has rotted, anywhere in it: the other one tells', async () => {

@@ -5,10 +5,12 @@ import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, symlink, truncate,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { FileObjectStore } from '../../../../src/object/file/file-object-store.ts';
 import { fromFsError } from '../../../../src/object/file/fs-errors.ts';
 import { listAll, listKeys, rejectsWith } from '../../../conformance/object-store/suite.ts';
+import { formatSectors, SECTOR_BYTES } from '../../../support/sectors.ts';
 
 describe('FileObjectStore', () => {
   let parent: string;
@@ -75,6 +77,32 @@ describe('FileObjectStore', () => {
     await assert.rejects(store.get('v/00'), rejectsWith('CORRUPT'));
     await store.delete(['v/00']);
     assert.equal(await store.get('v/00'), null);
+  });
+
+  it('tells a body from another one of sectors that carry a CRC-32 of their own', async () => {
+    const path = join(directory, 'v', '00=');
+    await store.put('v/00', formatSectors(0, 8, 1));
+    const file = await open(path, 'r+');
+    const { size } = await file.stat();
+    await file.write(formatSectors(8, 4, 2), 0, 4 * SECTOR_BYTES, size - 4 * SECTOR_BYTES);
+    await file.close();
+    await assert.rejects(store.get('v/00'), rejectsWith('CORRUPT'));
+  });
+
+  it('reads files of the first versions, which have a CRC-32 of the body', async () => {
+    const path = join(directory, 'v', '00=');
+    await store.put('v/00', Buffer.from('body'));
+    const [first = '', header = ''] = (await readFile(path, 'latin1')).split('\n');
+    const { bodyXxh64: _, ...rest } = JSON.parse(header) as Record<string, unknown>;
+    const write = (bodyCrc32: number): Promise<void> => {
+      const json = JSON.stringify({ ...rest, bodyCrc32 });
+      const hex = (value: number): string => value.toString(16).padStart(8, '0');
+      return writeFile(path, `${first.split(' ')[0]} ${hex(json.length)} ${hex(crc32(json))}\n${json}\nbody`);
+    };
+    await write(crc32('body'));
+    assert.equal((await store.get('v/00'))?.body.toString(), 'body');
+    await write(crc32('other'));
+    await assert.rejects(store.get('v/00'), rejectsWith('CORRUPT'));
   });
 
   it('keeps headers larger than its first read', async () => {

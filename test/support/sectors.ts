@@ -7,6 +7,17 @@ const MAGIC = 0x62646b21;
 const CHECKED_BYTES = SECTOR_BYTES - 4;
 const ZEROS = Buffer.alloc(SECTOR_BYTES);
 
+/**
+ * Ends every sector of `bytes` with the CRC-32 of the rest of it, as much data does that checks itself. The CRC-32 of what is made of
+ * such sectors is the same whatever they hold: whoever tells bytes apart by it is found out.
+ */
+export function sealSectors(bytes: Buffer): Buffer {
+  for (let at = 0; at + SECTOR_BYTES <= bytes.length; at += SECTOR_BYTES) {
+    bytes.writeUInt32LE(crc32(bytes.subarray(at, at + CHECKED_BYTES)), at + CHECKED_BYTES);
+  }
+  return bytes;
+}
+
 /** The sectors from `firstSector` on, as write `sequence` (1 or more) leaves them. */
 export function formatSectors(firstSector: number, count: number, sequence: number): Buffer {
   const bytes = Buffer.allocUnsafe(count * SECTOR_BYTES);
@@ -20,9 +31,8 @@ export function formatSectors(firstSector: number, count: number, sequence: numb
     sector.writeUInt32LE(MAGIC, 0);
     sector.writeUInt32LE(firstSector + at, 4);
     sector.writeUInt32LE(sequence, 8);
-    sector.writeUInt32LE(crc32(sector.subarray(0, CHECKED_BYTES)), CHECKED_BYTES);
   }
-  return bytes;
+  return sealSectors(bytes);
 }
 
 /** The write that `bytes` came with, 0 where they are zeros. Throws where they are no sector, or another one. */
