@@ -81,7 +81,8 @@ export class Hold implements WriteFence {
       }
       // An acquisition may take a whole life of waiting; what counts from is the last confirmation.
       if (this.#times().monotonicMs - startedAt.monotonicMs > this.#options.durationMs / RENEWALS_PER_LIFE)
-        await this.#renew(signal);
+        // As long as the store tries: there is no later attempt, as there is for those in the background.
+        await this.#renew((claim) => claim.renew(signal));
       else this.#confirm(startedAt);
     } catch (error) {
       await this.#releaseClaims(made.toReversed(), false);
@@ -140,7 +141,9 @@ export class Hold implements WriteFence {
       await clock.sleep(pauseMs, this.#stop.signal).catch(() => {});
       if (this.#stop.signal.aborted) return;
       try {
-        await this.#renew(this.#stop.signal);
+        await this.#renew((claim) =>
+          withDeadline(clock, durationMs / RENEWALS_PER_LIFE, (signal) => claim.renew(signal), this.#stop.signal),
+        );
         if (failures > 0) log.info('the lease is renewed again', { failures });
         failures = 0;
       } catch (error) {
@@ -151,12 +154,9 @@ export class Hold implements WriteFence {
     }
   }
 
-  async #renew(cancel: AbortSignal): Promise<void> {
-    const { claims, clock, durationMs } = this.#options;
+  async #renew(renew: (claim: Claim) => Promise<void>): Promise<void> {
     const startedAt = this.#times();
-    for (const claim of claims) {
-      await withDeadline(clock, durationMs / RENEWALS_PER_LIFE, (signal) => claim.renew(signal), cancel);
-    }
+    for (const claim of this.#options.claims) await renew(claim);
     this.#confirm(startedAt);
   }
 

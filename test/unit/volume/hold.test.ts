@@ -103,6 +103,17 @@ describe('acquiring', () => {
     assert.equal(clock.sleeping, 0);
   });
 
+  test('waits for the first renewal after a long wait as long as the store tries', async () => {
+    const claim = new ToldClaim();
+    const { hold, clock } = setup([claim]);
+    claim.onAcquire = () => clock.sleep(LIFE_MS);
+    claim.onRenew = (signal) => clock.sleep(LIFE_MS / 2, signal);
+    await clock.run(hold.acquire(never));
+    assert.equal(hold.confirmedAgoMs, LIFE_MS / 2);
+    assert.equal(hold.valid, true);
+    await hold.release();
+  });
+
   test('after a long wait counts from a renewal, not from before the wait', async () => {
     const claim = new ToldClaim();
     const { hold, clock } = setup([claim]);
