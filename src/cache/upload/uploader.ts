@@ -171,6 +171,7 @@ export class Uploader {
 
   async #run(): Promise<void> {
     let prepared: Promise<UploadBatch> | null = null;
+    let pauseMs = RETRY_PAUSE_MIN_MS;
     while (!this.#stop.signal.aborted) {
       try {
         if (prepared === null && !this.#isDue()) {
@@ -182,17 +183,28 @@ export class Uploader {
         prepared = null;
         if (this.#stop.signal.aborted) return;
         this.#options.sent.set(batch.blocks);
-        const committing = this.#commit(batch);
+        const sending = this.#send(batch);
         // What comes next is read while this is being sent.
         if (this.#wanted() > batch.end) {
           prepared = this.#prepare(batch.end);
           this.#preparing = prepared.catch(() => {});
         }
-        if (!(await committing)) return;
+        await sending;
+        this.#recovered();
+        pauseMs = RETRY_PAUSE_MIN_MS;
+        if (this.#stop.signal.aborted) return;
         await this.#settle(batch);
       } catch (error) {
+        // All of it is read once more: what has been written since may be what mends it, as where a block is lost, and need not be sent twice.
         prepared = null;
-        await this.#pauseAfter(error, RETRY_PAUSE_MIN_MS);
+        await this.#preparing;
+        if (isStorageError(error, 'FENCED')) {
+          this.#fatal = error;
+          this.#fail(error);
+          return;
+        }
+        await this.#pauseAfter(error, pauseMs);
+        pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MAX_MS);
       } finally {
         this.#working = false;
       }
@@ -270,26 +282,6 @@ export class Uploader {
       else high = middle - 1;
     }
     return this.#barriers.lastWithin(first, low) ?? low;
-  }
-
-  /** Tries until it is in the bucket. False where it will never be: the volume is lost, or closed. */
-  async #commit(batch: UploadBatch): Promise<boolean> {
-    for (let pauseMs = RETRY_PAUSE_MIN_MS; ; pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MAX_MS)) {
-      try {
-        await this.#send(batch);
-        this.#recovered();
-        return !this.#stop.signal.aborted;
-      } catch (error) {
-        if (this.#stop.signal.aborted) return false;
-        if (isStorageError(error, 'FENCED')) {
-          this.#fatal = error;
-          this.#fail(error);
-          return false;
-        }
-        await this.#pauseAfter(error, pauseMs);
-        if (this.#stop.signal.aborted) return false;
-      }
-    }
   }
 
   async #send({ extents }: UploadBatch): Promise<void> {
