@@ -23,19 +23,16 @@ export class S3Deletes {
 
   /** Resolves when the server has confirmed every key. No request is under way when it settles. */
   async delete(keys: readonly string[], attempt: Attempt): Promise<void> {
-    const together = this.#onlyOneByOne ? [] : keys.filter(isXmlText);
-    if (together.length < 2 || !(await this.#deleteTogether(together, attempt))) {
-      return this.#deleteOneByOne(keys, attempt);
-    }
-    return this.#deleteOneByOne(
-      keys.filter((key) => !isXmlText(key)),
-      attempt,
-    );
+    const fits = (key: string): boolean => !this.#onlyOneByOne && isXmlText(key);
+    const alone = keys.filter((key) => !fits(key));
+    const together = [...new Set(keys.filter(fits))];
+    const left = together.length < 2 ? together : await this.#deleteTogether(together, attempt);
+    await this.#deleteOneByOne([...left, ...alone], attempt);
   }
 
-  /** False where the server does not know how. */
-  #deleteTogether(keys: readonly string[], attempt: Attempt): Promise<boolean> {
-    const Objects = [...new Set(keys)].map((Key) => ({ Key }));
+  /** Returns those that are still to be deleted, one by one: all of them where the server does not know how. */
+  #deleteTogether(keys: readonly string[], attempt: Attempt): Promise<readonly string[]> {
+    const Objects = keys.map((Key) => ({ Key }));
     return attempt(`deleting ${keys.length} objects`, async (send, what) => {
       try {
         // Not quietly: an answer without errors may as well be one cut short, or somebody else's.
@@ -47,16 +44,18 @@ export class S3Deletes {
           const where = `${what}: ${failed.length} of them, such as ${first.Key},`;
           throw fromS3Code(first.Code ?? 'InternalError', first.Message ?? 'no message', where);
         }
-        const confirmed = Deleted.length + Errors.length;
-        if (confirmed < Objects.length) {
-          throw new StorageError('UNAVAILABLE', `${what} failed: ${confirmed} of ${Objects.length} were confirmed`);
+        const confirmed = [...Deleted, ...Errors];
+        if (confirmed.length < keys.length) {
+          throw new StorageError('UNAVAILABLE', `${what} failed: ${confirmed.length} of ${keys.length} were confirmed`);
         }
-        return true;
+        // Other keys than we asked for are another's answer, or ours written in another way: a single delete cannot be mistaken.
+        const named = new Set(confirmed.map(({ Key }) => Key));
+        return keys.filter((key) => !named.has(key));
       } catch (error) {
         const status = statusOf(error);
         if (status !== 501 && status !== 405) throw error;
         this.#onlyOneByOne = true;
-        return false;
+        return keys;
       }
     });
   }

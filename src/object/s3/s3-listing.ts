@@ -60,12 +60,13 @@ export class S3ListingCheck {
 
   #advance(output: ListObjectsV2CommandOutput, count: number): void {
     this.#emptyPages = count === 0 ? this.#emptyPages + 1 : 0;
-    if (!output.IsTruncated) {
+    const next = output.NextContinuationToken ?? '';
+    // Whatever is not the word "true" comes to us as false. Where there is a token all the same, there may be more behind it.
+    if (!output.IsTruncated && (next === '' || next === this.#token || count === 0)) {
       this.#token = undefined;
       return;
     }
-    const next = output.NextContinuationToken;
-    if (next === undefined || next === '') throw this.#refused('a truncated page without a continuation token');
+    if (next === '') throw this.#refused('a truncated page without a continuation token');
     if (next === this.#token) throw this.#refused('the same continuation token twice');
     if (this.#emptyPages > EMPTY_PAGES_MAX) throw this.#refused(`${this.#emptyPages} pages without a key`);
     this.#token = next;

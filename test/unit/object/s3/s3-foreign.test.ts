@@ -116,6 +116,8 @@ describe('S3ObjectStore on servers that are not S3', () => {
     await assert.rejects(listKeys(store, 'v/'), failsAs('UNSUPPORTED', false, 'not asked for'));
     pages = [page(['a', 'b'], null).replace('<KeyCount>2', '<KeyCount>3')];
     await assert.rejects(listKeys(store, ''), failsAs('UNAVAILABLE', true, '2 of 3'));
+    pages = [page(['a'], 't').replace(/<IsTruncated>.*<\/IsTruncated>/, '')];
+    await assert.rejects(listKeys(store, ''), failsAs('UNAVAILABLE', true, 'whether it is complete'));
     pages = [page(['a'], 't'), page([], 'u'), page(['b'], null)];
     assert.deepEqual(await listKeys(store, ''), ['a', 'b']);
   });
@@ -156,6 +158,44 @@ describe('S3ObjectStore on servers that are not S3', () => {
         '<Error><Key>b</Key><Code>NoSuchKey</Code><Message>Not there.</Message></Error></DeleteResult>',
     );
     await store.delete(['a', 'b', 'a']);
+  });
+
+  it('goes on with a listing that has a continuation token, whatever word it has for being truncated', async (t) => {
+    const page = (keys: string[], truncated: string, token: string): string =>
+      xml(
+        `<ListBucketResult><KeyCount>${keys.length}</KeyCount><IsTruncated>${truncated}</IsTruncated>` +
+          `<NextContinuationToken>${token}</NextContinuationToken>` +
+          keys.map((key) => `<Contents><Key>${key}</Key><Size>1</Size></Contents>`).join('') +
+          '</ListBucketResult>',
+      );
+    let pages: string[] = [];
+    const store = await openOn(t, (_, response) => response.end(pages.shift()));
+    for (const word of ['1', 'yes', '', 'false']) {
+      for (const last of [page(['b'], 'false', ''), page(['b'], 'false', 't')]) {
+        pages = [page(['a'], word, 't'), last];
+        assert.deepEqual(await listKeys(store, ''), ['a', 'b'], word);
+        assert.equal(pages.length, 0);
+      }
+      pages = [page(['a'], word, 't'), page([], 'false', 'u')];
+      assert.deepEqual(await listKeys(store, ''), ['a'], word);
+    }
+  });
+
+  it('deletes singly what an answer for many keys does not name', async (t) => {
+    const single: string[] = [];
+    const store = await openOn(t, (request, response) => {
+      if (request.method === 'POST') {
+        response.end(
+          xml('<DeleteResult><Deleted><Key>a</Key></Deleted><Deleted><Key>c</Key></Deleted></DeleteResult>'),
+        );
+        return;
+      }
+      single.push(`${request.method} ${request.url?.replace(/\?.*/, '')}`);
+      response.writeHead(204);
+      response.end();
+    });
+    await store.delete(['a', 'b']);
+    assert.deepEqual(single, ['DELETE /disk/b']);
   });
 
   it('takes nothing for done that is only accepted', async (t) => {
