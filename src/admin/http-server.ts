@@ -1,5 +1,6 @@
 /** The HTTP server at admin.listen: a table of routes, and bounds on whoever asks. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { describeError, isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { systemReason } from '../lib/system-reason.ts';
@@ -59,6 +60,8 @@ export class HttpServer {
   readonly #limits: HttpLimits;
   readonly #guard: ChangeGuard;
   readonly #server: Server;
+  /** Connections with a request that has not been answered. */
+  readonly #answering = new WeakSet<Socket>();
   #address: { readonly host: string; readonly port: number } | null = null;
 
   constructor(options: HttpServerOptions) {
@@ -119,11 +122,19 @@ export class HttpServer {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { answerTimeoutMs, changeTimeoutMs } = this.#limits;
+    const { socket } = request;
+    // Of requests that are not asked one after the other a single packet holds two thousand, and all would be answered at once.
+    if (socket.destroyed || this.#answering.has(socket)) {
+      socket.destroy();
+      return;
+    }
+    this.#answering.add(socket);
+    response.once('close', () => this.#answering.delete(socket));
     // A client that does not take its answer holds memory and a place.
     const giveUp = setTimeout(
       () => {
         this.#options.log.debug('an HTTP client did not take its answer');
-        request.socket.destroy();
+        socket.destroy();
       },
       request.method === 'POST' ? changeTimeoutMs : answerTimeoutMs,
     );

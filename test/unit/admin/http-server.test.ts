@@ -23,9 +23,9 @@ const ROUTES: HttpRoutes = {
   '/large': { GET: () => plain(200, 'x'.repeat(LARGE_BYTES)) },
 };
 
-async function serve(t: TestContext, limits: Partial<HttpLimits> = {}) {
+async function serve(t: TestContext, limits: Partial<HttpLimits> = {}, routes = ROUTES) {
   const log = new LogBook();
-  const server = new HttpServer({ routes: ROUTES, hosts: ['disks.example'], token: null, log, limits });
+  const server = new HttpServer({ routes, hosts: ['disks.example'], token: null, log, limits });
   await server.listen('127.0.0.1', 0);
   t.after(() => server.close());
   const port = server.address?.port ?? 0;
@@ -207,6 +207,27 @@ describe('bounds', () => {
     for (;;) {
       const answer = await fetch(`${url}/metrics`).catch(() => null);
       if (answer?.status === 200) break;
+    }
+  });
+
+  test('who sends a thousand requests in one go has a handler run once, and is closed', async (t) => {
+    let asked = 0;
+    const count = () => plain(200, `${++asked}`);
+    const { port } = await serve(t, {}, { '/count': { GET: count } });
+    await sendRaw(
+      port,
+      get('/count', 'localhost')
+        .replace(/Connection.*\r\n/, '')
+        .repeat(1000),
+    );
+    assert.equal(asked, 1);
+    // One after the other they are answered, on one connection.
+    const socket = connect(port, '127.0.0.1');
+    t.after(() => socket.destroy());
+    for (const answer of ['2', '3', '4']) {
+      socket.write('GET /count HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      const [data] = await once(socket, 'data');
+      assert.match(`${data}`, new RegExp(`\r\n${answer}\n$`));
     }
   });
 
