@@ -217,6 +217,7 @@ async function resizeVolume(
         name,
         ...(await opened.resize(sizeBytes, {
           force,
+          signal: context.signal,
           onDeleted: (done) => onProgress({ unit: 'blocks deleted', done, total: null }),
         })),
       };

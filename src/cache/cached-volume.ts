@@ -148,6 +148,7 @@ export class CachedVolume {
     // Whoever looked whose cache it is has made both, if they were not there.
     for (const path of [dirname(directory), directory]) await makeDurableDirectory(disk, path);
     let volume: CachedVolume | null = null;
+    let cache: ReadCache | null = null;
     const { log: writeLog, damaged: damagedParts } = await WriteLog.open({
       disk,
       directory: logDirectory(directory),
@@ -162,7 +163,7 @@ export class CachedVolume {
     try {
       const damaged = DamagedPages.open(disk, directory);
       const { cacheSizeBytes: sizeBytes } = options;
-      const cache = await ReadCache.open({ disk, directory, sizeBytes, identity: volumeId, clock, log });
+      cache = await ReadCache.open({ disk, directory, sizeBytes, identity: volumeId, clock, log });
       volume = new CachedVolume(options, { writeLog, damaged, cache });
       if (!options.trusted) volume.#suspectClean(options.unchanged);
       volume.#store.replay(layout.sizeBytes / PAGE_BYTES, damagedParts);
@@ -171,6 +172,9 @@ export class CachedVolume {
       writeLog.fill(clock);
       return volume;
     } catch (error) {
+      if (volume !== null) volume.#closed = true;
+      // What is wrong with it now is not what the opening failed of.
+      await cache?.close().catch(() => {});
       writeLog.abandon();
       throw error;
     }
@@ -293,17 +297,20 @@ export class CachedVolume {
     return done === length ? 'rewritten' : 'busy';
   }
 
-  /** For a volume about to shrink: everything is uploaded, and beyond the new end nothing is remembered. */
-  async shrinkTo(sizeBytes: number, signal: AbortSignal): Promise<void> {
-    await this.uploadAll(signal);
-    await this.#forgetFrom(sizeBytes / PAGE_BYTES);
+  /** For a volume that has shrunk: nothing is remembered beyond its end. */
+  async forgetBeyondEnd(): Promise<void> {
+    const endPage = this.#layout.sizeBytes / PAGE_BYTES;
+    this.#store.truncate(endPage);
+    this.#cache.invalidate(endPage, Number.MAX_SAFE_INTEGER);
+    this.#fetcher.supersede(endPage, Number.MAX_SAFE_INTEGER);
+    await this.#uploader.checkpoint();
   }
 
   /** For a volume about to grow: what was fetched or written beyond its end while it shrank must not be in what is added. */
   async beforeGrowth(signal: AbortSignal): Promise<void> {
     // While the volume ends here, such writes in the log go nowhere.
     if (this.#writeLog.records.reachBeyond(this.#layout.sizeBytes)) await this.uploadAll(signal);
-    await this.#forgetFrom(this.#layout.sizeBytes / PAGE_BYTES);
+    await this.forgetBeyondEnd();
   }
 
   /**
@@ -360,13 +367,6 @@ export class CachedVolume {
     };
     await this.#intake.enqueue({ offset, end: offset + length, bytes: 0, step });
     return bytes as Buffer | Promise<Buffer>;
-  }
-
-  async #forgetFrom(endPage: number): Promise<void> {
-    this.#store.truncate(endPage);
-    this.#cache.invalidate(endPage, Number.MAX_SAFE_INTEGER);
-    this.#fetcher.supersede(endPage, Number.MAX_SAFE_INTEGER);
-    await this.#uploader.checkpoint();
   }
 
   /** Appends what there is room for of the data from `from` on; returns how far it came. */

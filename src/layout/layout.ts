@@ -6,7 +6,8 @@ export type BatchExtent =
   | { readonly offset: number; readonly data?: undefined; readonly zeroLength: number };
 
 /**
- * Everything written between two barriers. The extents ascend and do not overlap, and lie inside the volume.
+ * Everything written between two barriers. The extents ascend and do not overlap. What lies beyond the end of the volume, which may have
+ * been larger when it was written, is passed over.
  * Buffers belong to the layout until the commit settles.
  */
 export interface Batch {
@@ -60,9 +61,10 @@ export interface Layout {
 
   /**
    * Changes the volume's size to another multiple of the block size. What lay beyond a smaller size is gone; what is
-   * added reads as zeros. Nothing else may be under way where it shrinks.
+   * added reads as zeros. From when the size is a smaller one nothing may be asked beyond it, and what was written there before has ended
+   * when this resolves. CANCELLED when `signal` aborts: the size is the old or the new one, and the same may be asked again.
    */
-  resize(sizeBytes: number): Promise<void>;
+  resize(sizeBytes: number, signal?: AbortSignal): Promise<void>;
 
   /** Waits for what is under way, then releases what is held. Nothing may be asked of it afterwards. */
   close(): Promise<void>;

@@ -1,6 +1,7 @@
 /** Settles what a volume is from what the bucket holds and what the configuration says. */
 import { randomUUID } from 'node:crypto';
 import { BLOCK_COUNT_MAX } from '../layout/blocks/block-keys.ts';
+import type { VolumeMetadata } from '../layout/blocks/volume-metadata.ts';
 import { StorageError } from '../lib/errors.ts';
 import { formatSize } from '../lib/units.ts';
 import type { Inspection } from './inspect.ts';
@@ -10,7 +11,10 @@ import type { VolumeRecord } from './volume-record.ts';
 export const BLOCK_SIZE_DEFAULT_BYTES = 1024 * 1024;
 
 export interface Identity {
-  /** As it is, or as it will be once it has been created or adopted; `encryption` is settled separately. */
+  /**
+   * As it is, or as it will be once it has been created or adopted; `encryption` is settled separately. Where it has `resizeToBytes`, block 0
+   * says that, and is to be written with `sizeBytes` before the record is without.
+   */
   readonly record: VolumeRecord;
   /** `ours`: has a record. `s3backer`: has none, only blocks. `new`: the prefix is empty. */
   readonly origin: 'ours' | 's3backer' | 'new';
@@ -48,23 +52,26 @@ function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspecti
       `volume ${volume.name}: block 0 says blocks of ${metadata.blockSizeBytes} bytes, the volume's record ${record.blockSizeBytes}`,
     );
   }
-  const sizeBytes = metadata?.sizeBytes ?? sizeWithoutBlock0(record);
+  const sizeBytes = sizeOf(record, metadata);
+  // Block 0 has to be told before the record may forget of it.
+  const resizeToBytes = metadata === null || metadata.sizeBytes === sizeBytes ? null : record.resizeToBytes;
   checkGeometry(volume, sizeBytes, record.blockSizeBytes);
   checkConfigured(volume, sizeBytes, record.blockSizeBytes);
   return {
-    record: { ...record, sizeBytes, resizeToBytes: null },
+    record: { ...record, sizeBytes, resizeToBytes },
     origin: 'ours',
-    stale: sizeBytes !== record.sizeBytes || record.resizeToBytes !== null,
+    stale: sizeBytes !== record.sizeBytes || resizeToBytes !== record.resizeToBytes,
   };
 }
 
 /**
- * Block 0 is right where it is there: either a resize of ours got as far as that, or s3backer has resized the volume since.
- * Where it is not, nobody can tell how far a resize got. A growing one is finished, as there may be data beyond the old
- * end; a shrinking one has deleted nothing yet, and is forgotten.
+ * Block 0 is right where it is there, as s3backer may have resized the volume since. But where it says what a resize of ours was to come
+ * to, or is not there, nobody can tell whether that ended. A growing one is finished, as there may be data beyond the old end; a shrinking
+ * one has deleted nothing yet, and may have failed while clients went on beyond the new end: it is taken back.
  */
-function sizeWithoutBlock0({ sizeBytes, resizeToBytes }: VolumeRecord): number {
-  return Math.max(sizeBytes, resizeToBytes ?? 0);
+function sizeOf({ sizeBytes, resizeToBytes }: VolumeRecord, metadata: VolumeMetadata | null): number {
+  const said = metadata?.sizeBytes ?? resizeToBytes ?? sizeBytes;
+  return said === resizeToBytes ? Math.max(said, sizeBytes) : said;
 }
 
 function fromBlocks(volume: VolumeOptions, found: Inspection, now: Date): Identity {

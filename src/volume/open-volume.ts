@@ -28,7 +28,7 @@ import { type Settled, settleVolume } from './settle-volume.ts';
 import { Volume } from './volume.ts';
 import { volumeKeys } from './volume-keys.ts';
 import type { VolumeOptions } from './volume-options.ts';
-import { formatRecord } from './volume-record.ts';
+import { formatRecord, type VolumeRecord, writeRecord } from './volume-record.ts';
 import { WriteThroughDevice } from './write-through-device.ts';
 
 const EAGER_UPLOAD_BYTES = 8 * 1024 * 1024;
@@ -197,13 +197,14 @@ async function assemble(
 ): Promise<Volume> {
   const { clock, inFlightBlocksMax, cache } = environment;
   const log = environment.log.child({ volume: volume.name });
-  const { record, origin } = looked.identity;
-  const { sizeBytes, blockSizeBytes } = record;
+  const { record: found, origin } = looked.identity;
+  const { sizeBytes, blockSizeBytes } = found;
   const fence = hold ?? openFence;
   const store = hold === null ? environment.store : fencedStore(environment, hold);
+  const exclusive = hold !== null && !volume.sharedDisk;
   const layout = new BlocksLayout({
     store,
-    keys: new BlockKeys(volume.prefix, record.blockHashPrefix),
+    keys: new BlockKeys(volume.prefix, found.blockHashPrefix),
     codec: new BlockCodec({
       blockSizeBytes,
       compress: volume.compress,
@@ -212,11 +213,13 @@ async function assemble(
     }),
     sizeBytes,
     blockSizeBytes,
-    exclusive: hold !== null && !volume.sharedDisk,
+    exclusive,
     inFlightBlocksMax,
     clock,
     log,
   });
+  // Of a shared disk others may be writing block 0.
+  const record = exclusive ? await takeBackShrink(found, layout, store, volume.prefix, log) : found;
   // Somebody may have written it between two of our claims, and removed his mark as we did: s3backer does.
   const suspectSince = continuity?.suspectSince ?? null;
   const unchanged = suspectSince === null || !volume.survey ? null : layout.unchangedSince(suspectSince);
@@ -247,6 +250,26 @@ async function assemble(
   const device =
     cached === null ? new WriteThroughDevice({ layout, fence, readOnly: volume.readOnly }) : new CachedDevice(cached);
   return new Volume({ options: volume, record, layout, device, cached, hold, store });
+}
+
+/** The record of a volume whose block 0 says its size: it may say that of a shrink that has not ended. */
+async function takeBackShrink(
+  record: VolumeRecord,
+  layout: BlocksLayout,
+  store: ObjectStore,
+  prefix: string,
+  log: Log,
+): Promise<VolumeRecord> {
+  const { sizeBytes, resizeToBytes } = record;
+  if (resizeToBytes === null) return record;
+  await layout.rewriteSize();
+  const settled = { ...record, resizeToBytes: null };
+  await writeRecord(store, volumeKeys(prefix).record, settled);
+  log.warn('the volume was being made smaller and that has not ended: it has its old size', {
+    sizeBytes,
+    resizeToBytes,
+  });
+  return settled;
 }
 
 /** Somebody will wait for the bucket at the next flush: what can be sent before need not be waited for. */

@@ -32,6 +32,8 @@ export interface VolumeParts {
 export interface ResizeOptions {
   /** Allow a smaller size. */
   readonly force: boolean;
+  /** Gives up waiting: the volume has its old size or its new one then, and the same resize may be made again. */
+  readonly signal?: AbortSignal;
   /** Called with how many blocks have been deleted so far. */
   readonly onDeleted?: (blocks: number) => void;
 }
@@ -56,7 +58,10 @@ export class Volume {
   #record: VolumeRecord;
   /** Under way. Never rejects. */
   #resizing: Promise<unknown> | null = null;
-  #closing = false;
+  /** What has not begun in the bucket is not begun any more. */
+  readonly #closing = new AbortController();
+  /** Nor is what has begun waited for. */
+  readonly #cut = new AbortController();
 
   constructor(parts: VolumeParts) {
     this.options = parts.options;
@@ -128,7 +133,7 @@ export class Volume {
    * to it. The caller sees to it that nobody uses what a smaller size cuts off. INVALID for a size the format cannot have, or a smaller one without
    * `force`.
    */
-  async resize(sizeBytes: number, { force, onDeleted }: ResizeOptions): Promise<Resized> {
+  async resize(sizeBytes: number, { force, signal = this.#cut.signal, onDeleted }: ResizeOptions): Promise<Resized> {
     const { name, readOnly } = this.options;
     const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
     if (readOnly) throw new StorageError('READ_ONLY', `volume ${name} is read-only`);
@@ -138,7 +143,7 @@ export class Volume {
         `volume ${name} is a shared disk: stop everybody and resize it without sharedDisk`,
       );
     checkGeometry(this.options, sizeBytes, blockSizeBytes);
-    if (this.#closing) throw new StorageError('CANCELLED', `volume ${name} is being closed`);
+    if (this.#closing.signal.aborted) throw new StorageError('CANCELLED', `volume ${name} is being closed`);
     if (this.#resizing !== null) throw new StorageError('CONFLICT', `volume ${name} is being resized already`);
     // An earlier attempt failed on the way. What lies between its end and ours may be data, or about to be deleted.
     const halfwayBytes = this.#layout.sizeBytes;
@@ -156,7 +161,7 @@ export class Volume {
           'Shrink the filesystem in it first, then use --force',
       );
     }
-    const resizing = this.#resizeTo(sizeBytes, onDeleted);
+    const resizing = this.#resizeTo(sizeBytes, signal, onDeleted);
     this.#resizing = resizing.catch(() => {});
     try {
       return await resizing;
@@ -171,7 +176,7 @@ export class Volume {
    * should come between them and the bucket.
    */
   async close(giveUp: AbortSignal): Promise<Closed> {
-    this.#closing = true;
+    this.#closing.abort();
     let closed: Closed = 'cut';
     try {
       closed = await this.#finish(giveUp);
@@ -183,24 +188,33 @@ export class Volume {
   }
 
   async #finish(giveUp: AbortSignal): Promise<Closed> {
-    await raceAbort(Promise.resolve(this.#resizing), giveUp);
+    if (!(await raceAbort(Promise.resolve(this.#resizing), giveUp))) this.#cut.abort();
     if (this.cached === null) return (await raceAbort(this.device.close(), giveUp)) ? 'clean' : 'cut';
     if (!(await this.cached.close(giveUp))) return 'dirty';
     return (await raceAbort(this.#layout.close(), giveUp)) ? 'clean' : 'cut';
   }
 
-  async #resizeTo(sizeBytes: number, onDeleted?: (blocks: number) => void): Promise<Resized> {
-    const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
-    const { signal } = new AbortController();
-    if (sizeBytes < oldSizeBytes) await this.cached?.shrinkTo(sizeBytes, signal);
-    else await this.cached?.beforeGrowth(signal);
+  /**
+   * A growth counts as soon as block 0 says so, a shrink only once the record does too: until then what lies beyond the new end is not
+   * touched, and is there after a crash. See `settleIdentity`.
+   */
+  async #resizeTo(sizeBytes: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<Resized> {
+    const { blockSizeBytes, sizeBytes: oldSizeBytes, resizeToBytes } = this.#record;
+    const beginning = AbortSignal.any([this.#closing.signal, signal]);
+    // An earlier one failed, and block 0 may say its size: the record must not forget of that before block 0 says the right one.
+    if (resizeToBytes !== null && this.#layout.sizeBytes === oldSizeBytes) await this.#layout.rewriteSize();
+    if (sizeBytes < oldSizeBytes) await this.cached?.uploadAll(beginning);
+    else await this.cached?.beforeGrowth(beginning);
     // Before the record says that the volume grows: from then on what lies there may be data, also after a crash.
-    await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes, onDeleted);
+    await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes, beginning, onDeleted);
+    if (beginning.aborted) throw new StorageError('CANCELLED', 'the resize was given up', { cause: beginning.reason });
     await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });
-    await this.#layout.resize(sizeBytes);
+    const going = AbortSignal.any([this.#cut.signal, signal]);
+    await this.#layout.resize(sizeBytes, going);
     await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null });
+    await this.cached?.forgetBeyondEnd();
     const end = Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes;
-    const deletedBlocks = await this.#layout.discardBeyondEnd(end, onDeleted);
+    const deletedBlocks = await this.#layout.discardBeyondEnd(end, going, onDeleted);
     return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks };
   }
 

@@ -91,6 +91,11 @@ export class SimDisk implements Disk {
     return units * UNIT_BYTES;
   }
 
+  /** How many files somebody has open. */
+  get openFiles(): number {
+    return this.#open.size;
+  }
+
   /** Paths and sizes of all files. */
   get files(): readonly { readonly path: string; readonly sizeBytes: number }[] {
     return [...this.#names.files()].map(([path, { visible }]) => ({ path, sizeBytes: visible.sizeBytes }));

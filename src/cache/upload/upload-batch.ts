@@ -23,7 +23,7 @@ export interface UploadBatch {
   readonly bytes: number;
   /** The whole pages in it that were written, and not only put there to complete a block. */
   readonly fresh: readonly FreshPages[];
-  /** Pages whose newest bytes are in it or are lost, those of zeroed ranges excepted. */
+  /** Pages whose newest bytes are in it, are lost or lie beyond the end, those of zeroed ranges excepted. */
   readonly pages: readonly number[];
   /** The blocks of which all is in it, by number. */
   readonly blocks: ReadonlyMap<number, Buffer>;
@@ -62,22 +62,32 @@ export async function buildBatch(
   const map = new DirtyMap();
   /** They are not in `map`, and have to be forgotten like the others. */
   const lost = new Set<number>();
+  const endPage = sources.sizeBytes / PAGE_BYTES;
   for (let number = first; number < end; number++) {
     applyRecord(map, log, number, (page, error) => {
-      if (!sources.givesUp && !isStorageError(error, 'CORRUPT')) throw error;
+      if (page < endPage && !sources.givesUp && !isStorageError(error, 'CORRUPT')) throw error;
       lost.add(page);
+      if (page >= endPage) return;
       if (store.map.record(page) > number) store.damaged.noteReplaced();
       else store.damaged.add(page);
     });
     // A batch may be of a great many small records: clients are answered in between.
     if ((number - first) % RECORDS_A_TURN === RECORDS_A_TURN - 1) await new Promise((resolve) => setImmediate(resolve));
   }
-  map.truncate(sources.sizeBytes / PAGE_BYTES);
+  const beyond = map.pagesIn(endPage, Number.MAX_SAFE_INTEGER);
+  map.truncate(endPage);
   const pages = map.pagesIn(0, Number.MAX_SAFE_INTEGER);
   const builder = new ExtentBuilder(sources, map);
   for (let at = 0; at < pages.length; ) at = await builder.addBlock(pages, at);
   const { fresh, bytes, blocks } = builder;
-  return { end, extents: mergeZeroes(builder.take(), map), bytes, fresh, pages: [...pages, ...lost], blocks };
+  return {
+    end,
+    extents: mergeZeroes(builder.take(), map),
+    bytes,
+    fresh,
+    pages: [...pages, ...lost, ...beyond],
+    blocks,
+  };
 }
 
 /** Turns dirty pages into extents, block by block. */

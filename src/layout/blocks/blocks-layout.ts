@@ -139,16 +139,20 @@ export class BlocksLayout implements Layout, BlockWorker {
   }
 
   async commit(batch: Batch): Promise<void> {
+    const { sizeBytes } = this;
     await settleAll(
       batch.extents.map((extent) => {
-        const length = extent.data === undefined ? extent.zeroLength : extent.data.length;
-        const first = Math.floor(extent.offset / this.blockSizeBytes);
-        const end = Math.ceil((extent.offset + length) / this.blockSizeBytes);
+        const { offset } = extent;
+        const given = extent.data === undefined ? extent.zeroLength : extent.data.length;
+        const length = Math.min(given, sizeBytes - offset);
+        if (length <= 0) return Promise.resolve();
+        const first = Math.floor(offset / this.blockSizeBytes);
+        const end = Math.ceil((offset + length) / this.blockSizeBytes);
         if (extent.data !== undefined) {
-          const { offset, data } = extent;
+          const data = extent.data.subarray(0, length);
           return this.#gates.run(first, end, false, () => this.#write(offset, data));
         }
-        const plan = planZero(extent.offset, length, this.blockSizeBytes);
+        const plan = planZero(offset, length, this.blockSizeBytes);
         const inTurns = this.#takesTurns(plan.firstWhole, plan.endWhole);
         return this.#gates.run(first, end, inTurns, () => this.#zero(plan, inTurns));
       }),
@@ -188,32 +192,44 @@ export class BlocksLayout implements Layout, BlockWorker {
     );
   }
 
-  async resize(sizeBytes: number): Promise<void> {
+  async resize(sizeBytes: number, signal = this.#stop.signal): Promise<void> {
     const before = this.#blockCount;
     const after = sizeBytes / this.blockSizeBytes;
     // Objects beyond the end, left by an earlier and larger life of the volume, must not come back to life.
-    if (after > before) await this.#deleteListed(before, after);
-    else await this.#queues.idle();
+    if (after > before) await this.#deleteListed(before, after, signal);
     // The new size counts once block 0 says so; where that fails, nothing has been forgotten of what would be cut off.
     this.#recordedSizeBytes = sizeBytes;
     try {
       await this.#queues.rewrite(0);
     } catch (error) {
       this.#recordedSizeBytes = this.sizeBytes;
+      // Block 0 may have it all the same. Where this fails too, the volume's record still tells that the resize has not ended.
+      await this.rewriteSize().catch(() => {});
       throw error;
     }
     this.#blockCount = after;
     this.#survey?.cutOff(after);
     this.#states?.resize(after);
     this.#etags?.resize(after);
+    // What is put there now would come back to life. Waited for only here, as nothing new begins beyond the end, so that it does end.
+    if (after <= before && !(await raceAbort(this.#writtenFrom(after), signal))) {
+      throw new StorageError('CANCELLED', 'gave up waiting for the writes under way beyond the new end', {
+        cause: signal.reason,
+      });
+    }
+  }
+
+  /** Has block 0 say the size once more, where there is one. */
+  rewriteSize(): Promise<void> {
+    return this.#queues.rewrite(0);
   }
 
   /**
    * Deletes the objects of blocks beyond the volume's end, up to block `end`; returns how many there were. `onDeleted` is called
-   * with how many it has been so far.
+   * with how many it has been so far. CANCELLED when `signal` aborts.
    */
-  discardBeyondEnd(end: number, onDeleted?: (blocks: number) => void): Promise<number> {
-    return this.#deleteListed(this.#blockCount, end, onDeleted);
+  discardBeyondEnd(end: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<number> {
+    return this.#deleteListed(this.#blockCount, end, signal, onDeleted);
   }
 
   /** Lists the volume's blocks: see BlockSurvey. */
@@ -344,9 +360,23 @@ export class BlocksLayout implements Layout, BlockWorker {
     return settleAll(blocks.map((block) => this.#queues.write(block, patch)));
   }
 
-  async #deleteListed(first: number, end: number, onDeleted?: (blocks: number) => void): Promise<number> {
+  /** Resolves once every write that has been asked for of blocks from `first` on is done. Never rejects. */
+  #writtenFrom(first: number): Promise<void> {
+    const end = Number.MAX_SAFE_INTEGER;
+    return this.#gates.run(first, end, true, () =>
+      settleAll(this.#queues.writtenBlocks(first, end).map((block) => this.#queues.look(block, async () => {}))),
+    );
+  }
+
+  async #deleteListed(
+    first: number,
+    end: number,
+    signal: AbortSignal,
+    onDeleted?: (blocks: number) => void,
+  ): Promise<number> {
     let deleted = 0;
-    for await (const blocks of listBlocks(this.#store, this.#keys, first, end, this.#stop.signal)) {
+    const ends = AbortSignal.any([this.#stop.signal, signal]);
+    for await (const blocks of listBlocks(this.#store, this.#keys, first, end, ends)) {
       await settleAll(blocks.map(({ block }) => this.#deletes.delete(this.#keys.keyOf(block))));
       deleted += blocks.length;
       onDeleted?.(deleted);

@@ -34,11 +34,12 @@ export class EtagTable {
     return known === 0 || known === digest(etag);
   }
 
+  /** Of blocks that are added nothing is known, also where something was set beyond the end. */
   resize(blockCount: number): void {
+    const kept = blockCount > BLOCKS_MAX ? 0 : Math.min(this.#count, blockCount);
     this.#count = blockCount;
-    if (blockCount > BLOCKS_MAX) this.#pages.length = 0;
-    this.#pages.length = Math.min(this.#pages.length, Math.ceil(blockCount / PAGE_BLOCKS));
-    this.#pages[blockCount >>> PAGE_SHIFT]?.fill(0, blockCount & (PAGE_BLOCKS - 1));
+    this.#pages.length = Math.min(this.#pages.length, Math.ceil(kept / PAGE_BLOCKS));
+    this.#pages[kept >>> PAGE_SHIFT]?.fill(0, kept & (PAGE_BLOCKS - 1));
   }
 }
 

@@ -16,10 +16,11 @@ import {
   recordIn,
   writeBlock,
 } from './fixtures.ts';
-import { type Operation, unreachable } from './hooked-store.ts';
+import { lostAnswer, type Operation, unreachable } from './hooked-store.ts';
 
 const OLD_BLOCKS = 16;
 const LARGEST_BLOCKS = 64;
+const BLOCK_0 = 'vol/00000000';
 const NO_SIZES = { sizeBytes: null, blockSizeBytes: null };
 
 interface Case {
@@ -50,6 +51,10 @@ async function volumeWithData({ block0 }: Case): Promise<Bench> {
     await made.store.inner.put(key, blockOf(9999));
   }
   return made;
+}
+
+async function sizeInBlock0({ store }: Bench): Promise<number> {
+  return Number((await store.inner.head(BLOCK_0))?.metadata['s3backer-filesize']);
 }
 
 async function assertKept(volume: Volume, { block0 }: Case, blocks: number, oldest: string): Promise<void> {
@@ -178,6 +183,60 @@ describe('a request that fails while the volume goes on', () => {
     }
   });
 
+  for (const then of ['nothing', 'growing', 'another shrink'] as const) {
+    test(`a shrink that block 0 took without an answer, then ${then}: what is written beyond the new end is there after a crash`, async () => {
+      const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
+      const volume = await made.open(NO_SIZES);
+      let taken = 0;
+      made.store.before = ({ kind, keys }) => {
+        if (kind === 'put' && keys[0] === BLOCK_0 && taken > 0) throw unreachable();
+      };
+      made.store.after = ({ kind, keys }) => {
+        if (kind === 'put' && keys[0] === BLOCK_0 && ++taken > 0) throw lostAnswer();
+      };
+      await assert.rejects(volume.resize(8 * BLOCK, { force: true }), { code: 'TIMEOUT' });
+      assert.equal(await sizeInBlock0(made), 8 * BLOCK);
+      assert.equal(volume.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
+      await writeBlock(volume, 12);
+      if (then !== 'nothing') {
+        const blocks = then === 'growing' ? 32 : 4;
+        await assert.rejects(volume.resize(blocks * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
+      }
+      await writeBlock(volume, 13);
+      const next = bench({ bucket: made.store.inner });
+      const reader = await next.open({ ...NO_SIZES, readOnly: true });
+      assert.equal(reader.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
+      await reader.close(never);
+      // The next start is no luckier at first.
+      next.store.before = made.store.before;
+      await assert.rejects(next.open(NO_SIZES), { code: 'UNAVAILABLE' });
+      next.store.before = () => {};
+      const reopened = await next.open(NO_SIZES);
+      assert.equal(reopened.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
+      for (const block of [0, ...USED, 12, 13]) assert.deepEqual(await readBlock(reopened, block), blockOf(block));
+      assert.equal(await sizeInBlock0(next), OLD_BLOCKS * BLOCK);
+      assert.equal((await recordIn(next.store))?.resizeToBytes, null);
+      await reopened.close(never);
+    });
+  }
+
+  test('a shrink that failed and was taken back leaves nothing for a growing to trip over', async () => {
+    const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
+    const volume = await made.open(NO_SIZES);
+    let lost = 0;
+    made.store.after = ({ kind, keys }) => {
+      if (kind === 'put' && keys[0] === BLOCK_0 && lost++ === 0) throw lostAnswer();
+    };
+    await assert.rejects(volume.resize(8 * BLOCK, { force: true }), { code: 'TIMEOUT' });
+    assert.equal(await sizeInBlock0(made), OLD_BLOCKS * BLOCK);
+    await volume.resize(32 * BLOCK, { force: false });
+    await volume.close(never);
+    const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+    await assertKept(reopened, { name: '', newBlocks: 32, block0: true }, 32, 'reopened');
+    assert.equal(reopened.device.geometry.sizeBytes, 32 * BLOCK);
+    await reopened.close(never);
+  });
+
   test('a shrink that failed halfway refuses any other size: it would delete what the volume still has', async () => {
     const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
     const volume = await made.open(NO_SIZES);
@@ -301,6 +360,39 @@ describe('closing', () => {
     assert.equal((await recordIn(store))?.sizeBytes, 128 * BLOCK);
     assert.equal(clock.sleeping, 0);
   });
+
+  for (const hurried of [false, true]) {
+    test(`${hurried ? 'that is hurried ' : ''}ends a shrink that ${hurried ? 'waits for a write' : 'has not begun in the bucket'}`, async () => {
+      const { store, clock, open } = bench();
+      const volume = await open();
+      await writeBlock(volume, 0);
+      const gate = Promise.withResolvers<void>();
+      store.before = ({ kind, keys }) =>
+        hurried && kind === 'put' && keys[0] === 'vol/00000030'
+          ? gate.promise
+          : !hurried && kind === 'list'
+            ? gate.promise
+            : undefined;
+      const writing = hurried ? writeBlock(volume, 48).catch(() => {}) : Promise.resolve();
+      await clock.advance(0);
+      const resizing = assert.rejects(volume.resize((hurried ? 32 : 128) * BLOCK, { force: true }), {
+        code: 'CANCELLED',
+      });
+      await clock.advance(1000);
+      const hurry = new AbortController();
+      const closing = volume.close(hurry.signal);
+      await clock.advance(1000);
+      if (hurried) hurry.abort();
+      else gate.resolve();
+      await resizing;
+      gate.resolve();
+      assert.equal(await closing, hurried ? 'cut' : 'clean');
+      await writing;
+      const reopened = await bench({ bucket: store.inner }).open(NO_SIZES);
+      assert.equal(reopened.device.geometry.sizeBytes, 64 * BLOCK);
+      await reopened.close(never);
+    });
+  }
 
   test('that is hurried cuts a write off, answers it with an error, and leaves the lease to lapse', async () => {
     const { store, clock, open } = bench();

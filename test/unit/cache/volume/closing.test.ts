@@ -5,7 +5,7 @@ import { EXIT_DIRTY, exitCodeOf } from '../../../../src/cli/exit-code.ts';
 import { isStorageError, StorageError } from '../../../../src/lib/errors.ts';
 import { BLOCK, blockOf, never, TOKEN } from '../../volume/fixtures.ts';
 import { unreachable } from '../../volume/hooked-store.ts';
-import { finish, type Machine, machine, read, stored, write } from './fixtures.ts';
+import { finish, leave, type Machine, machine, read, stored, write } from './fixtures.ts';
 
 /** PUTs of blocks never answer. */
 function hangUploads({ bench: { store } }: Machine): void {
@@ -125,4 +125,26 @@ test('closed twice in a row while it opens and closes: no rejection is left unha
   await write(one, first, 1, blockOf(1));
   const both = Promise.all([first.close(never), first.close(never)]);
   assert.deepEqual(await one.bench.clock.run(both), ['clean', 'clean']);
+});
+
+test('an opening that fails when everything is open already closes all of it', async () => {
+  const one = machine();
+  const { log, clock } = one.bench;
+  const first = await one.open();
+  await write(one, first, 1, blockOf(1));
+  await leave(one, first);
+  assert.equal(one.disk.openFiles, 0);
+  const { child } = log;
+  log.child = (fields) => {
+    const book = child.call(log, fields);
+    book.info = (message) => {
+      if (message.startsWith('taking up writes')) throw new Error('the log cannot be written');
+    };
+    return book;
+  };
+  await assert.rejects(one.open(), { message: 'the log cannot be written' });
+  await clock.advance(0);
+  assert.deepEqual([one.disk.openFiles, clock.sleeping], [0, 0]);
+  log.child = child;
+  await finish(one, await one.open());
 });

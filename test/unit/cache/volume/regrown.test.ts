@@ -4,6 +4,35 @@ import { test } from 'node:test';
 import { BLOCK, blockOf } from '../../volume/fixtures.ts';
 import { finish, machine, read, stored, upload, write } from './fixtures.ts';
 
+for (const how of ['at once', 'in turn'] as const) {
+  test(`what was written ${how} beyond the new end while a volume shrank is not told as dirty for ever`, async () => {
+    const one = machine();
+    const { clock, store } = one.bench;
+    const volume = await one.open();
+    const { before } = store;
+    await write(one, volume, 0, blockOf(10));
+    await upload(one, volume);
+    const late: (void | Promise<void>)[] = [];
+    store.before = ({ kind, keys }) => {
+      if (kind !== 'put' || keys[0] !== 'vol/00000000' || late.length > 0) return;
+      // The log is soon so full that the others have to wait: until after the volume has shrunk.
+      const blocks = how === 'at once' ? 1 : 8;
+      for (let i = 0; i < blocks; i++) {
+        const length = how === 'at once' ? BLOCK : 24 * BLOCK;
+        late.push(volume.device.write(40 * BLOCK, Buffer.alloc(length, 3), { fua: false }));
+      }
+    };
+    await clock.run(volume.resize(32 * BLOCK, { force: true }));
+    store.before = before;
+    if (how === 'in turn') assert.ok((volume.cached?.status().waitingWrites ?? 0) > 0);
+    await clock.run(Promise.all(late));
+    await upload(one, volume);
+    assert.equal(volume.cached?.status().dirtyBytes, 0);
+    assert.equal(await stored(one, 40), null);
+    await finish(one, volume);
+  });
+}
+
 test('what was written beyond the new end while a volume shrank does not come back when it grows', async () => {
   const one = machine();
   const { clock, store } = one.bench;

@@ -11,6 +11,7 @@ import { VirtualClock } from '../../../support/virtual-clock.ts';
 
 const BLOCK = PLAIN.blockSizeBytes;
 const FILL = Buffer.alloc(BLOCK, 7);
+const NEVER = new AbortController().signal;
 const SHARED: BlocksVariant = { ...PLAIN, exclusive: false };
 
 const key = (block: number): string => PREFIX + block.toString(16).padStart(8, '0');
@@ -124,7 +125,7 @@ test('a read that ends after its block was cut off says nothing about the block 
   await barrier.reached;
   barrier.open();
   assert.deepEqual(await late, Buffer.alloc(BLOCK, 1));
-  await layout.discardBeyondEnd(8);
+  await layout.discardBeyondEnd(8, NEVER);
   await layout.resize(8 * BLOCK);
   assert.deepEqual(await layout.read(6 * BLOCK, BLOCK), Buffer.alloc(BLOCK));
 });
@@ -471,8 +472,89 @@ describe('blocks layout: size', () => {
     for await (const page of store.inner.list('')) left.push(...page.map((object) => object.key));
     assert.deepEqual(left, [key(0), key(3), key(10), `${PREFIX}s3backer-mounted`]);
     await layout.resize(3 * BLOCK);
-    assert.equal(await layout.discardBeyondEnd(10), 1);
+    assert.equal(await layout.discardBeyondEnd(10, NEVER), 1);
     assert.equal(await store.inner.head(key(3)), null);
+  });
+});
+
+describe('blocks layout: a shrink beside traffic', () => {
+  test('waits for no reads, however many there are', async () => {
+    const { store, layout } = setUp(8);
+    await fill(store, range(0, 8));
+    store.before = ({ op }) => (op === 'get' ? turn() : undefined);
+    let shrunk = false;
+    const reader = async (block: number): Promise<void> => {
+      for (let reads = 0; !shrunk && reads < 1000; reads++) await layout.read(block * BLOCK, BLOCK);
+      assert.ok(shrunk, 'the reads have ended before the shrink');
+    };
+    const reading = [0, 1, 1, 2, 2].map(async (block, nth) => {
+      // Out of step, so that there is never a moment without one.
+      for (let i = 0; i < nth; i++) await turn();
+      await reader(block);
+    });
+    await turn();
+    await layout.resize(4 * BLOCK);
+    shrunk = true;
+    await Promise.all(reading);
+  });
+
+  for (const kind of ['data', 'zeros'] as const) {
+    test(`waits for ${kind} written beyond the new end, and passes over what comes later`, async () => {
+      const { store, layout } = setUp(8);
+      await fill(store, range(0, 8));
+      const held = new Barrier();
+      store.before = ({ keys }) => (keys.includes(key(6)) ? held.wait() : undefined);
+      const writing = kind === 'data' ? write(layout, 6) : zero(layout, 6, 1);
+      await held.reached;
+      let shrunk = false;
+      const resizing = layout.resize(4 * BLOCK).then(() => {
+        shrunk = true;
+      });
+      for (let i = 0; i < 20; i++) await turn();
+      assert.deepEqual([layout.sizeBytes, shrunk], [4 * BLOCK, false]);
+      // Part of a batch that was made before.
+      await layout.commit({ extents: [{ offset: 3 * BLOCK, data: Buffer.alloc(2 * BLOCK, 9) }] });
+      await layout.commit({ extents: [{ offset: 3 * BLOCK + 1, zeroLength: 4 * BLOCK }] });
+      await write(layout, 7, Buffer.alloc(BLOCK, 9));
+      held.open();
+      await Promise.all([writing, resizing]);
+      await layout.discardBeyondEnd(8, NEVER);
+      for (const block of range(4, 8)) assert.equal(await store.inner.head(key(block)), null);
+      assert.equal((await layout.read(3 * BLOCK, BLOCK))[0], 9);
+      await layout.resize(8 * BLOCK);
+      assert.deepEqual(await layout.read(4 * BLOCK, 4 * BLOCK), Buffer.alloc(4 * BLOCK));
+    });
+  }
+
+  test('ends with its signal, and can be made again', async () => {
+    const { store, layout } = setUp(8);
+    await fill(store, range(0, 8));
+    const held = new Barrier();
+    store.before = ({ keys }) => (keys.includes(key(6)) ? held.wait() : undefined);
+    const writing = write(layout, 6);
+    await held.reached;
+    const stop = new AbortController();
+    const resizing = assert.rejects(layout.resize(4 * BLOCK, stop.signal), rejectsWith('CANCELLED'));
+    for (let i = 0; i < 20; i++) await turn();
+    stop.abort();
+    await resizing;
+    let shrunk = false;
+    const again = layout.resize(4 * BLOCK).then(() => {
+      shrunk = true;
+    });
+    for (let i = 0; i < 20; i++) await turn();
+    assert.equal(shrunk, false);
+    held.open();
+    await Promise.all([writing, again]);
+  });
+
+  test('that gets no answer has block 0 say the old size again before it fails', async () => {
+    const { store, layout } = setUp(8);
+    await write(layout, 0);
+    failOnce(store, 'put', 'after');
+    await assert.rejects(layout.resize(4 * BLOCK), rejectsWith('TIMEOUT'));
+    assert.equal((await store.inner.head(key(0)))?.metadata['s3backer-filesize'], String(8 * BLOCK));
+    assert.equal(layout.sizeBytes, 8 * BLOCK);
   });
 });
 
