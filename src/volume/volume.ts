@@ -212,9 +212,10 @@ export class Volume {
     const going = AbortSignal.any([this.#cut.signal, signal]);
     await this.#layout.resize(sizeBytes, going);
     await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null });
-    await this.cached?.forgetBeyondEnd();
     const end = Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes;
     const deletedBlocks = await this.#layout.discardBeyondEnd(end, going, onDeleted);
+    // Last, as only this fails where the cache's disk does, and nothing depends on it.
+    await this.cached?.forgetBeyondEnd();
     return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks };
   }
 
