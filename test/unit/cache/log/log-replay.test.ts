@@ -6,6 +6,7 @@ import { DATA } from '../../../../src/cache/log/log-record.ts';
 import { LOG_BYTES_MIN, type WriteLog } from '../../../../src/cache/log/write-log.ts';
 import { isStorageError } from '../../../../src/lib/errors.ts';
 import { Random } from '../../../support/random.ts';
+import { formatSectors } from '../../../support/sectors.ts';
 import type { SimDisk } from '../../../support/sim-disk.ts';
 import { append, bytesOf, DIRECTORY, dataOf, HookedDisk, newDisk, numbers, openLog } from './fixtures.ts';
 
@@ -172,6 +173,21 @@ test('a page of a durable record that has rotted is reported, and the others are
   assert.deepEqual(numbers(next), [0, 1, 2, 3]);
   assert.throws(() => dataOf(next, rotten), { code: 'CORRUPT', message: /not in the bucket yet/ });
   assert.deepEqual(dataOf(next, 2), bytesOf(3, 12 * KIB));
+});
+
+test('a page in whose place another is, of sectors that end with their own CRC-32 as its own do, is reported', async () => {
+  const disk = newDisk();
+  const { log } = await openLog(disk);
+  const number = append(log, 0, formatSectors(0, 8, 1));
+  await log.sync();
+  append(log, 65536, bytesOf(4, 100));
+  await log.sync();
+  const { path, at } = place(log.records.dataPosition(number));
+  const file = disk.open(path);
+  file.writeSync(formatSectors(8, 8, 2), at);
+  file.close();
+  const { damaged } = await openLog(disk.kill());
+  assert.deepEqual(damaged, [{ number, index: 0 }]);
 });
 
 test('a header in the middle of what was durable that has rotted: CORRUPT, and not an end', async () => {
