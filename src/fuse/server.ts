@@ -44,6 +44,7 @@ export interface CloseOptions {
 const NEGOTIATION_TIMEOUT_MS = 10_000;
 /** After unmounting the kernel ends the connection at once, unless the mount is seen elsewhere too. */
 const END_TIMEOUT_MS = 2_000;
+const OPEN_PAUSE_MS = 200;
 
 export class FuseServer {
   readonly #options: FuseServerOptions;
@@ -129,9 +130,9 @@ export class FuseServer {
       clock,
       deadlineMs,
       async (until) => {
-        const unmounted = await point.unmount(until);
-        if (!unmounted) this.#session?.shutdown();
-        return (await this.#idle(until)) && unmounted;
+        const unused = (await point.unmount(until)) && (await this.#unused(until));
+        if (!unused) this.#session?.shutdown();
+        return (await this.#idle(until)) && unused;
       },
       this.#hurry.signal,
     );
@@ -181,6 +182,37 @@ export class FuseServer {
       this.#log.warn('the directory was unmounted by somebody else; NBD goes on', { event: 'fuse-unmounted' });
     }
     this.#ended.resolve();
+  }
+
+  /**
+   * Where it is not seen any more files may still be open: by way of another mount namespace, as a container has one, or from
+   * before somebody has unmounted it lazily. False where some still were when `until` aborted.
+   */
+  async #unused(until: AbortSignal): Promise<boolean> {
+    const { clock } = this.#options;
+    for (let looks = 0; ; looks++) {
+      const openFiles = this.status()?.openFiles ?? 0;
+      if (openFiles === 0) return true;
+      const fields = { dir: this.#point?.path, openFiles };
+      if (until.aborted) {
+        this.#log.warn(
+          'files are still open where the directory is seen elsewhere: programs that have them are cut off',
+          {
+            ...fields,
+            event: 'fuse-busy',
+          },
+        );
+        return false;
+      }
+      // The first time it may be one whose closing has not come here yet.
+      if (looks === 1) {
+        this.#log.warn(
+          'the directory is unmounted, and files of it are still open, as in a container: close them',
+          fields,
+        );
+      }
+      await clock.sleep(OPEN_PAUSE_MS, until).catch(() => {});
+    }
   }
 
   /** False where requests were still under way when `until` aborted. */

@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Random } from '../conformance/lease/random.ts';
 import { startAppliance } from '../support/appliance.ts';
 import { type CommandResult, runCommand, startProcess } from '../support/run-command.ts';
 import { tempDir } from '../support/temp.ts';
 import { requireFacilities, requireTools, type Tool, toolPath } from '../support/tools.ts';
-import { startFuseAppliance } from './support/fuse-appliance.ts';
+import { type FuseAppliance, startFuseAppliance } from './support/fuse-appliance.ts';
 import { randomBytes } from './support/random-data.ts';
 
 const MIB = 1024 * 1024;
@@ -28,6 +29,18 @@ async function fio(file: string, ...options: string[]): Promise<void> {
 /** In good order; on a busy machine the upload may not be done by then (13), and what is left is safe in the cache. */
 function assertStopped({ code, stderr }: CommandResult): void {
   assert.ok(code === 0 || code === 13, `exit code ${code}: ${stderr}`);
+}
+
+/** A stop while a program in a mount namespace of its own has a file open, and does not close it. */
+async function cutOffElsewhere(t: TestContext): Promise<CommandResult> {
+  const { appliance, file } = await startFuseAppliance(t, { config: { shutdown: { drain: '1s' } } });
+  const script = 'exec 3<>"$1"; echo open; sleep 1000';
+  const user = startProcess(t, 'unshare', ['-m', '--propagation', 'private', 'sh', '-c', script, 'sh', file]);
+  await user.until('it has the file open', () => /open/.test(user.stdout) || undefined);
+  const stopped = await appliance.stop();
+  await appliance.waitForEvent('fuse-busy');
+  await user.stop();
+  return stopped;
 }
 
 describe('a volume as a file', { timeout: TIMEOUT_MS }, () => {
@@ -227,6 +240,40 @@ describe('the directory', { timeout: TIMEOUT_MS }, () => {
     await forAWhile.write(Buffer.alloc(10), 0, 10, 0);
     await forAWhile.close();
     assertStopped(await stopping);
+  });
+
+  it('is waited for by a stop while files of it are open that its unmounting does not see', async (t) => {
+    if (!require(t, ['unshare'])) return;
+    const go = join(await tempDir(t, 'go'), 'go');
+    await runCommand('mkfifo', [go]);
+    const write = 'exec 3<>"$1"; echo open; read -r _ <"$2"; printf "%s" "$3" >&3 || exit 1; exec 3>&-';
+    let served: FuseAppliance | undefined;
+    // As a container has it, whose mount does not go with ours; and as `umount -l` leaves it.
+    for (const how of ['elsewhere', 'lazily'] as const) {
+      served = await startFuseAppliance(t, served === undefined ? {} : { after: served });
+      const { appliance, dir, file } = served;
+      const wrapper = how === 'elsewhere' ? ['unshare', '-m', '--propagation', 'private'] : ['env'];
+      const [program = '', ...args] = [...wrapper, 'sh', '-c', write, 'sh', file, go, how];
+      const user = startProcess(t, program, args);
+      await user.until('it has the file open', () => /open/.test(user.stdout) || undefined);
+      if (how === 'lazily') await runCommand('umount', ['-l', dir]);
+      const stopping = appliance.stop();
+      await appliance.process.until('it says what it waits for', () =>
+        appliance.logs.find(({ message }) => `${message}`.includes('files of it are still open')),
+      );
+      await delay(3_000);
+      await writeFile(go, 'now\n');
+      assert.equal((await user.exited).code, 0, 'it was not cut off');
+      assertStopped(await stopping);
+    }
+    const last = await startFuseAppliance(t, served === undefined ? {} : { after: served });
+    const handle = await open(last.file);
+    const { buffer } = await handle.read(Buffer.alloc(9), 0, 9, 0);
+    await handle.close();
+    assert.equal(buffer.toString(), 'lazilyere', 'both were written');
+    // Who goes on beyond the drain time is cut off, and that is told.
+    const stopped = await cutOffElsewhere(t);
+    assert.equal(stopped.code, 130, stopped.stderr);
   });
 
   it('that somebody else unmounts is missed, and NBD goes on', async (t) => {
