@@ -173,6 +173,13 @@ export class BlockQueues {
     });
   }
 
+  /** Resolves once everything that has been asked for of blocks from `first` on has ended. Never rejects. */
+  async endedFrom(first: number): Promise<void> {
+    const ends = this.busyBlocks(first, Number.MAX_SAFE_INTEGER).map((block) => this.look(block, async () => {}));
+    for (const [block, peeks] of this.#peeks) if (block >= first) ends.push(...peeks);
+    await Promise.all(ends);
+  }
+
   /** Resolves once nothing is queued or under way. */
   idle(): Promise<void> {
     if (this.#isIdle) return Promise.resolve();

@@ -195,8 +195,13 @@ export class BlocksLayout implements Layout, BlockWorker {
   async resize(sizeBytes: number, signal = this.#stop.signal): Promise<void> {
     const before = this.#blockCount;
     const after = sizeBytes / this.blockSizeBytes;
-    // Objects beyond the end, left by an earlier and larger life of the volume, must not come back to life.
-    if (after > before) await this.#deleteListed(before, after, signal);
+    if (after > before) {
+      // A shrink waits for no reads. Those under way since have what was there: nobody may join them, nor they say what is there.
+      if (!(await raceAbort(this.#endedFrom(before), signal)))
+        throw gaveUp('what is under way beyond the old end', signal);
+      // Objects beyond the end, left by an earlier and larger life of the volume, must not come back to life.
+      await this.#deleteListed(before, after, signal);
+    }
     // The new size counts once block 0 says so; where that fails, nothing has been forgotten of what would be cut off.
     this.#recordedSizeBytes = sizeBytes;
     try {
@@ -213,9 +218,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#etags?.resize(after);
     // What is put there now would come back to life. Waited for only here, as nothing new begins beyond the end, so that it does end.
     if (after <= before && !(await raceAbort(this.#writtenFrom(after), signal))) {
-      throw new StorageError('CANCELLED', 'gave up waiting for the writes under way beyond the new end', {
-        cause: signal.reason,
-      });
+      throw gaveUp('the writes under way beyond the new end', signal);
     }
   }
 
@@ -368,6 +371,11 @@ export class BlocksLayout implements Layout, BlockWorker {
     );
   }
 
+  /** As `#writtenFrom`, reads and looks included. */
+  #endedFrom(first: number): Promise<void> {
+    return this.#gates.run(first, Number.MAX_SAFE_INTEGER, true, () => this.#queues.endedFrom(first));
+  }
+
   async #deleteListed(
     first: number,
     end: number,
@@ -473,6 +481,10 @@ export class BlocksLayout implements Layout, BlockWorker {
       `block object ${this.#keys.keyOf(block)} is gone although it was there: somebody else has deleted it`,
     );
   }
+}
+
+function gaveUp(what: string, signal: AbortSignal): StorageError {
+  return new StorageError('CANCELLED', `gave up waiting for ${what}`, { cause: signal.reason });
 }
 
 /** There is an object, unless somebody else has deleted it. */

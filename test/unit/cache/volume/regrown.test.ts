@@ -61,3 +61,27 @@ test('what was written beyond the new end while a volume shrank does not come ba
   assert.deepEqual(await read(one, volume, 1), blockOf(1));
   await finish(one, volume);
 });
+
+test('what was being read beyond the new end while a volume shrank does not come back when it grows', async () => {
+  const one = machine();
+  const { clock, store } = one.bench;
+  const first = await one.open();
+  const oldBytes = first.device.geometry.sizeBytes;
+  await write(one, first, 40, blockOf(40));
+  await finish(one, first);
+  const volume = await one.open({}, { cache: { directory: '/cache/volumes/another' } });
+  const answer = Promise.withResolvers<void>();
+  store.after = ({ kind, keys }) => (kind === 'get' && keys[0] === 'vol/00000028' ? answer.promise : undefined);
+  const late = Promise.resolve(volume.device.read(40 * BLOCK, BLOCK));
+  await clock.advance(100);
+  await clock.run(volume.resize(oldBytes / 2, { force: true }));
+  const again = volume
+    .resize(oldBytes, { force: false })
+    .then(() => Promise.resolve(volume.device.read(40 * BLOCK, BLOCK)));
+  await clock.advance(100);
+  answer.resolve();
+  await clock.run(late);
+  assert.deepEqual(await clock.run(again), Buffer.alloc(BLOCK));
+  assert.deepEqual(await read(one, volume, 40), Buffer.alloc(BLOCK));
+  await finish(one, volume);
+});

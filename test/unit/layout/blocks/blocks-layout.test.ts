@@ -526,6 +526,33 @@ describe('blocks layout: a shrink beside traffic', () => {
     });
   }
 
+  for (const how of ['read', 'peek'] as const) {
+    test(`a ${how} under way since is waited for when it grows again: it has and tells what was there`, async () => {
+      const { store, layout } = setUp(8);
+      await fill(store, range(0, 8));
+      const held = new Barrier();
+      store.after = ({ op, keys }) => (op === 'get' && keys.includes(key(6)) ? held.wait() : undefined);
+      const late = layout[how](6 * BLOCK, BLOCK);
+      await held.reached;
+      await layout.resize(4 * BLOCK);
+      await layout.discardBeyondEnd(8, NEVER);
+      const stop = new AbortController();
+      const stopped = assert.rejects(layout.resize(8 * BLOCK, stop.signal), rejectsWith('CANCELLED'));
+      stop.abort();
+      await stopped;
+      assert.equal(layout.sizeBytes, 4 * BLOCK);
+      const growing = layout.resize(8 * BLOCK).then(async () => {
+        // A part of it: the block would be CORRUPT if it had been there.
+        await write(layout, 6, Buffer.alloc(10, 5), 1);
+        return layout.read(6 * BLOCK, BLOCK);
+      });
+      for (let i = 0; i < 20; i++) await turn();
+      held.open();
+      assert.deepEqual(await late, Buffer.alloc(BLOCK, 1));
+      assert.deepEqual(await growing, Buffer.alloc(BLOCK).fill(5, 1, 11));
+    });
+  }
+
   test('ends with its signal, and can be made again', async () => {
     const { store, layout } = setUp(8);
     await fill(store, range(0, 8));
