@@ -175,15 +175,24 @@ export class BlockQueues {
 
   /** Resolves once everything that has been asked for of blocks from `first` on has ended. Never rejects. */
   async endedFrom(first: number): Promise<void> {
-    const ends = this.busyBlocks(first, Number.MAX_SAFE_INTEGER).map((block) => this.look(block, async () => {}));
-    for (const [block, peeks] of this.#peeks) if (block >= first) ends.push(...peeks);
-    await Promise.all(ends);
+    const peeks = [...this.#peeks].flatMap(([block, ends]) => (block >= first ? [...ends] : []));
+    await Promise.all([this.#passed(this.busyBlocks(first, Number.MAX_SAFE_INTEGER)), ...peeks]);
+  }
+
+  /** The same of writes alone. */
+  writtenFrom(first: number): Promise<void> {
+    return this.#passed(this.writtenBlocks(first, Number.MAX_SAFE_INTEGER));
   }
 
   /** Resolves once nothing is queued or under way. */
   idle(): Promise<void> {
     if (this.#isIdle) return Promise.resolve();
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  /** Resolves once what is in the queues of the blocks now has ended. */
+  async #passed(blocks: readonly number[]): Promise<void> {
+    await Promise.all(blocks.map((block) => this.look(block, async () => {})));
   }
 
   get #isIdle(): boolean {

@@ -197,8 +197,12 @@ export class BlocksLayout implements Layout, BlockWorker {
     const after = sizeBytes / this.blockSizeBytes;
     if (after > before) {
       // A shrink waits for no reads. Those under way since have what was there: nobody may join them, nor they say what is there.
-      if (!(await raceAbort(this.#endedFrom(before), signal)))
-        throw gaveUp('what is under way beyond the old end', signal);
+      await this.#waitFrom(
+        before,
+        (first) => this.#queues.endedFrom(first),
+        'what is under way beyond the old end',
+        signal,
+      );
       // Objects beyond the end, left by an earlier and larger life of the volume, must not come back to life.
       await this.#deleteListed(before, after, signal);
     }
@@ -217,9 +221,13 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#states?.resize(after);
     this.#etags?.resize(after);
     // What is put there now would come back to life. Waited for only here, as nothing new begins beyond the end, so that it does end.
-    if (after <= before && !(await raceAbort(this.#writtenFrom(after), signal))) {
-      throw gaveUp('the writes under way beyond the new end', signal);
-    }
+    if (after <= before)
+      await this.#waitFrom(
+        after,
+        (first) => this.#queues.writtenFrom(first),
+        'the writes under way beyond the new end',
+        signal,
+      );
   }
 
   /** Has block 0 say the size once more, where there is one. */
@@ -363,17 +371,16 @@ export class BlocksLayout implements Layout, BlockWorker {
     return settleAll(blocks.map((block) => this.#queues.write(block, patch)));
   }
 
-  /** Resolves once every write that has been asked for of blocks from `first` on is done. Never rejects. */
-  #writtenFrom(first: number): Promise<void> {
-    const end = Number.MAX_SAFE_INTEGER;
-    return this.#gates.run(first, end, true, () =>
-      settleAll(this.#queues.writtenBlocks(first, end).map((block) => this.#queues.look(block, async () => {}))),
-    );
-  }
-
-  /** As `#writtenFrom`, reads and looks included. */
-  #endedFrom(first: number): Promise<void> {
-    return this.#gates.run(first, Number.MAX_SAFE_INTEGER, true, () => this.#queues.endedFrom(first));
+  /** Waits for `ended`, once nothing of blocks from `first` on is at the gates any more. CANCELLED when `signal` aborts. */
+  async #waitFrom(
+    first: number,
+    ended: (first: number) => Promise<void>,
+    what: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const waited = this.#gates.run(first, Number.MAX_SAFE_INTEGER, true, () => ended(first));
+    if (await raceAbort(waited, signal)) return;
+    throw new StorageError('CANCELLED', `gave up waiting for ${what}`, { cause: signal.reason });
   }
 
   async #deleteListed(
@@ -481,10 +488,6 @@ export class BlocksLayout implements Layout, BlockWorker {
       `block object ${this.#keys.keyOf(block)} is gone although it was there: somebody else has deleted it`,
     );
   }
-}
-
-function gaveUp(what: string, signal: AbortSignal): StorageError {
-  return new StorageError('CANCELLED', `gave up waiting for ${what}`, { cause: signal.reason });
 }
 
 /** There is an object, unless somebody else has deleted it. */
