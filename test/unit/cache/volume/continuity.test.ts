@@ -11,6 +11,7 @@ import { isStale } from './errors.ts';
 import {
   blockKey,
   CACHE_DIRECTORY,
+  contentOf,
   DatedStore,
   finish,
   kill,
@@ -309,14 +310,6 @@ test('a directory with the cache of another volume: removed where nothing is uns
   assert.deepEqual(await read(other, theirs, 1), Buffer.alloc(BLOCK));
 });
 
-function fileOf({ disk }: Machine, name: string): Buffer {
-  const file = disk.open(`${CACHE_DIRECTORY}/${name}`);
-  const bytes = Buffer.alloc(file.sizeBytes());
-  file.readSync(bytes, 0);
-  file.close();
-  return bytes;
-}
-
 /** Cut off in the middle. */
 function spoil({ disk }: Machine, name: string): void {
   const file = disk.open(`${CACHE_DIRECTORY}/${name}`);
@@ -373,9 +366,12 @@ test('a cache of another version is refused with the ways out, and not touched',
   const first = await one.open();
   await write(one, first, 1, blockOf(1));
   await leave(one, first);
-  const before = fileOf(one, 'log/00');
+  const before = contentOf(one, `${CACHE_DIRECTORY}/log/00`);
   for (const name of ['volume.json', 'volume.json.copy']) {
-    const { checksum: _, ...owner } = JSON.parse(fileOf(one, name).toString()) as Record<string, unknown>;
+    const { checksum: _, ...owner } = JSON.parse(contentOf(one, `${CACHE_DIRECTORY}/${name}`).toString()) as Record<
+      string,
+      unknown
+    >;
     const earlier = { ...owner, version: 1 };
     const text = JSON.stringify({ ...earlier, checksum: crc32(JSON.stringify(earlier)) });
     const file = one.disk.open(`${CACHE_DIRECTORY}/${name}`);
@@ -384,7 +380,7 @@ test('a cache of another version is refused with the ways out, and not touched',
   }
   const ways = /another version.*until everything is uploaded.*cache drop VOLUME --force/;
   await assert.rejects(one.open(), { code: 'UNSUPPORTED', message: ways });
-  assert.ok(fileOf(one, 'log/00').equals(before));
+  assert.ok(contentOf(one, `${CACHE_DIRECTORY}/log/00`).equals(before));
 });
 
 test('one of the two files that tell whose cache it is has rotted, anywhere in it: the other one tells', async () => {
@@ -494,12 +490,8 @@ test('killed with unsaved writes, and the disk full at the next start: it needs 
 });
 
 /** Where in the first file of the log the record of a block begins. */
-function headerOf({ disk }: Machine, block: number): number {
-  const file = disk.open(`${CACHE_DIRECTORY}/log/00`);
-  const bytes = Buffer.alloc(file.sizeBytes());
-  file.readSync(bytes, 0);
-  file.close();
-  const data = bytes.indexOf(blockOf(block));
+function headerOf(one: Machine, block: number): number {
+  const data = contentOf(one, `${CACHE_DIRECTORY}/log/00`).indexOf(blockOf(block));
   assert.ok(data > 0);
   return data - (data % PAGE_BYTES);
 }

@@ -133,6 +133,15 @@ export function kill(machine: Machine): void {
   machine.disk = machine.disk.kill();
 }
 
+/** All of a file of the disk. */
+export function contentOf({ disk }: Machine, path: string): Buffer {
+  const file = disk.open(path);
+  const bytes = Buffer.alloc(file.sizeBytes());
+  file.readSync(bytes, 0);
+  file.close();
+  return bytes;
+}
+
 /** The block as the bucket has it, not compressed; null where there is none. */
 export async function stored(machine: Machine, block: number): Promise<Buffer | null> {
   const object = await machine.bench.store.inner.get(blockKey(block));

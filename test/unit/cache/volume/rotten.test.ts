@@ -6,7 +6,18 @@ import { isStorageError } from '../../../../src/lib/errors.ts';
 import { CacheHome } from '../../../../src/volume/cache-home.ts';
 import type { Volume } from '../../../../src/volume/volume.ts';
 import { BLOCK, blockOf, never } from '../../volume/fixtures.ts';
-import { blockKey, CACHE_DIRECTORY, finish, type Machine, machine, read, stored, upload, write } from './fixtures.ts';
+import {
+  blockKey,
+  CACHE_DIRECTORY,
+  contentOf,
+  finish,
+  type Machine,
+  machine,
+  read,
+  stored,
+  upload,
+  write,
+} from './fixtures.ts';
 
 const PART = Buffer.alloc(512, 'part');
 const PAGE = blockOf(5);
@@ -32,13 +43,7 @@ async function writeAndRot(one: Machine, { device }: Volume, data: Buffer): Prom
   }
   const places = one.disk.files
     .filter(({ path }) => path.startsWith(`${CACHE_DIRECTORY}/log/0`))
-    .map(({ path, sizeBytes }) => {
-      const file = one.disk.open(path);
-      const bytes = Buffer.alloc(sizeBytes);
-      file.readSync(bytes, 0);
-      file.close();
-      return { path, at: bytes.indexOf(data) };
-    })
+    .map(({ path }) => ({ path, at: contentOf(one, path).indexOf(data) }))
     .filter(({ at }) => at >= 0);
   assert.equal(places.length, 1);
   for (const { path, at } of places) one.disk.flipBit(path, at + 100);
