@@ -87,7 +87,7 @@ export async function openVolume(
   const { signal } = options;
   const looked = await look(volume, environment, options);
   await emptyFormerCache(volume, environment, looked, options);
-  if (volume.readOnly) return assemble(volume, environment, looked, null, null);
+  if (volume.readOnly) return assemble(volume, environment, looked, null, null, signal);
   const cacheClaim = await expectCache(volume, environment, looked, signal);
   const { hold, claims } = await holdVolume(volume, environment, options, cacheClaim?.holder);
   const overtaken = cacheClaim !== null && wasOvertaken(cacheClaim, claims);
@@ -98,7 +98,7 @@ export async function openVolume(
       cacheClaim === null
         ? null
         : await settleCache(cacheClaim, claims, { volumeId: recorded.identity.record.volumeId, url: volume.url });
-    return await assemble(volume, environment, recorded, hold, continuity);
+    return await assemble(volume, environment, recorded, hold, continuity, signal);
   } catch (error) {
     // Writes in a cache that cannot be opened now are still to be uploaded: s3backer must not come between.
     if (cacheClaim?.continues === true && !overtaken) await hold.abandon();
@@ -194,6 +194,7 @@ async function assemble(
   looked: Looked,
   hold: Hold | null,
   continuity: CacheContinuity | null,
+  signal: AbortSignal,
 ): Promise<Volume> {
   const { clock, inFlightBlocksMax, cache } = environment;
   const log = environment.log.child({ volume: volume.name });
@@ -219,7 +220,7 @@ async function assemble(
     log,
   });
   // Of a shared disk others may be writing block 0.
-  const record = exclusive ? await takeBackShrink(found, layout, store, volume.prefix, log) : found;
+  const record = exclusive ? await takeBackShrink(found, layout, { volume, store, hold, signal, log }) : found;
   // Somebody may have written it between two of our claims, and removed his mark as we did: s3backer does.
   const suspectSince = continuity?.suspectSince ?? null;
   const unchanged = suspectSince === null || !volume.survey ? null : layout.unchangedSince(suspectSince);
@@ -252,19 +253,31 @@ async function assemble(
   return new Volume({ options: volume, record, layout, device, cached, hold, store });
 }
 
+interface TakeBackOptions {
+  readonly volume: VolumeOptions;
+  readonly store: ObjectStore;
+  readonly hold: Hold;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+}
+
 /** The record of a volume whose block 0 says its size: it may say that of a shrink that has not ended. */
 async function takeBackShrink(
   record: VolumeRecord,
   layout: BlocksLayout,
-  store: ObjectStore,
-  prefix: string,
-  log: Log,
+  { volume, store, hold, signal, log }: TakeBackOptions,
 ): Promise<VolumeRecord> {
   const { sizeBytes, resizeToBytes } = record;
   if (resizeToBytes === null) return record;
-  await layout.rewriteSize();
   const settled = { ...record, resizeToBytes: null };
-  await writeRecord(store, volumeKeys(prefix).record, settled);
+  try {
+    await layout.rewriteSize(signal);
+    await writeRecord(store, volumeKeys(volume.prefix).record, settled, signal);
+  } catch (error) {
+    // Block 0 may be under way still, and nobody else may write before it has arrived.
+    if (signal.aborted) await hold.abandon();
+    throw error;
+  }
   log.warn('the volume was being made smaller and that has not ended: it has its old size', {
     sizeBytes,
     resizeToBytes,

@@ -91,8 +91,13 @@ export async function readRecord(store: ObjectStore, key: string, signal: AbortS
   return object === null ? null : parseRecord(object);
 }
 
-export async function writeRecord(store: ObjectStore, key: string, record: VolumeRecord): Promise<void> {
-  await store.put(key, formatRecord(record), { headers: { contentType: 'application/json' } });
+export async function writeRecord(
+  store: ObjectStore,
+  key: string,
+  record: VolumeRecord,
+  signal: AbortSignal,
+): Promise<void> {
+  await store.put(key, formatRecord(record), { headers: { contentType: 'application/json' }, signal });
 }
 
 function damaged(key: string, how: string): string {

@@ -202,16 +202,16 @@ export class Volume {
     const { blockSizeBytes, sizeBytes: oldSizeBytes, resizeToBytes } = this.#record;
     const beginning = AbortSignal.any([this.#closing.signal, signal]);
     // An earlier one failed, and block 0 may say its size: the record must not forget of that before block 0 says the right one.
-    if (resizeToBytes !== null && this.#layout.sizeBytes === oldSizeBytes) await this.#layout.rewriteSize();
+    if (resizeToBytes !== null && this.#layout.sizeBytes === oldSizeBytes) await this.#layout.rewriteSize(beginning);
     if (sizeBytes < oldSizeBytes) await this.cached?.uploadAll(beginning);
     else await this.cached?.beforeGrowth(beginning);
     // Before the record says that the volume grows: from then on what lies there may be data, also after a crash.
     await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes, beginning, onDeleted);
     if (beginning.aborted) throw new StorageError('CANCELLED', 'the resize was given up', { cause: beginning.reason });
-    await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes });
     const going = AbortSignal.any([this.#cut.signal, signal]);
+    await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes }, going);
     await this.#layout.resize(sizeBytes, going);
-    await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null });
+    await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null }, going);
     const end = Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes;
     const deletedBlocks = await this.#layout.discardBeyondEnd(end, going, onDeleted);
     // Last, as only this fails where the cache's disk does, and nothing depends on it.
@@ -219,8 +219,8 @@ export class Volume {
     return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks };
   }
 
-  async #writeRecord(record: VolumeRecord): Promise<void> {
-    await writeRecord(this.#store, volumeKeys(this.options.prefix).record, record);
+  async #writeRecord(record: VolumeRecord, signal: AbortSignal): Promise<void> {
+    await writeRecord(this.#store, volumeKeys(this.options.prefix).record, record, signal);
     this.#record = record;
   }
 }

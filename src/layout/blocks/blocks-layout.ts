@@ -209,11 +209,11 @@ export class BlocksLayout implements Layout, BlockWorker {
     // The new size counts once block 0 says so; where that fails, nothing has been forgotten of what would be cut off.
     this.#recordedSizeBytes = sizeBytes;
     try {
-      await this.#queues.rewrite(0);
+      await this.rewriteSize(signal);
     } catch (error) {
       this.#recordedSizeBytes = this.sizeBytes;
       // Block 0 may have it all the same. Where this fails too, the volume's record still tells that the resize has not ended.
-      await this.rewriteSize().catch(() => {});
+      await this.rewriteSize(signal).catch(() => {});
       throw error;
     }
     this.#blockCount = after;
@@ -230,9 +230,10 @@ export class BlocksLayout implements Layout, BlockWorker {
       );
   }
 
-  /** Has block 0 say the size once more, where there is one. */
-  rewriteSize(): Promise<void> {
-    return this.#queues.rewrite(0);
+  /** Has block 0 say the size once more, where there is one. CANCELLED when `signal` aborts: it may be under way still. */
+  async rewriteSize(signal: AbortSignal): Promise<void> {
+    if (await raceAbort(this.#queues.rewrite(0), signal)) return;
+    throw new StorageError('CANCELLED', 'gave up waiting for the size in block 0', { cause: signal.reason });
   }
 
   /**

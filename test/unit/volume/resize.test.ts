@@ -220,6 +220,42 @@ describe('a request that fails while the volume goes on', () => {
     });
   }
 
+  for (const [what, kind, key] of [
+    ['reading block 0', 'get', BLOCK_0],
+    ['writing block 0', 'put', BLOCK_0],
+    ['writing the record', 'put', RECORD],
+  ] as const) {
+    test(`a start that takes a shrink back ends with its signal where the bucket does not answer: ${what}`, async () => {
+      const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
+      const volume = await made.open(NO_SIZES);
+      made.store.after = ({ kind, keys }) => {
+        if (kind !== 'put' || keys[0] !== BLOCK_0) return;
+        made.store.before = ({ keys: [one] }) => {
+          if (one === BLOCK_0) throw unreachable();
+        };
+        throw lostAnswer();
+      };
+      await assert.rejects(volume.resize(8 * BLOCK, { force: true }), { code: 'TIMEOUT' });
+      const next = bench({ bucket: made.store.inner });
+      const held = Promise.withResolvers<void>();
+      next.store.before = (one) => (one.kind === kind && one.keys[0] === key ? held.promise : undefined);
+      const stop = new AbortController();
+      const opening = assert.rejects(next.open(NO_SIZES, { signal: stop.signal }), { code: 'CANCELLED' });
+      await next.clock.advance(1000);
+      stop.abort();
+      await next.clock.run(opening);
+      // What was cut off may still arrive.
+      assert.equal(JSON.parse(String((await next.store.inner.get(LEASE))?.body)).released, false);
+      assert.equal(next.clock.sleeping, 0);
+      held.resolve();
+      next.store.before = () => {};
+      const reopened = await next.open(NO_SIZES);
+      await assertKept(reopened, { name: '', newBlocks: 8, block0: true }, OLD_BLOCKS, 'reopened');
+      assert.equal(await sizeInBlock0(next), OLD_BLOCKS * BLOCK);
+      await reopened.close(never);
+    });
+  }
+
   test('a shrink that failed and was taken back leaves nothing for a growing to trip over', async () => {
     const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
     const volume = await made.open(NO_SIZES);
@@ -336,6 +372,43 @@ describe('resizing', () => {
     for (let block = 0; block < 128; block++) assert.ok((await readBlock(reopened, block)).equals(blockOf(block)));
     await reopened.close(never);
   });
+});
+
+describe('giving up a resize', () => {
+  for (const newBlocks of [32, 128]) {
+    for (const [what, key] of [
+      ['block 0', BLOCK_0],
+      ['the record', RECORD],
+    ] as const) {
+      for (const nth of what === 'the record' ? [1, 2] : [1]) {
+        test(`to ${newBlocks} blocks ends it where the bucket does not answer write ${nth} of ${what}`, async () => {
+          const { store, clock, open } = bench();
+          const volume = await open();
+          for (const block of [0, 1, 40]) await writeBlock(volume, block);
+          let puts = 0;
+          store.before = ({ kind, keys }) =>
+            kind === 'put' && keys[0] === key && ++puts >= nth ? new Promise(() => {}) : undefined;
+          const stop = new AbortController();
+          const resizing = assert.rejects(volume.resize(newBlocks * BLOCK, { force: true, signal: stop.signal }), {
+            code: 'CANCELLED',
+          });
+          await clock.advance(1000);
+          assert.equal(puts, nth);
+          stop.abort();
+          await clock.run(resizing);
+          assert.equal(await clock.run(volume.close(AbortSignal.abort())), 'cut');
+          assert.equal(clock.sleeping, 0);
+          const reopened = await bench({ bucket: store.inner }).open(NO_SIZES);
+          for (const block of [0, 1]) assert.deepEqual(await readBlock(reopened, block), blockOf(block));
+          const blocks = reopened.device.geometry.sizeBytes / BLOCK;
+          // Block 0 of a growing has said so by the time of the second record.
+          assert.equal(blocks, newBlocks === 128 && nth === 2 ? 128 : 64);
+          assert.deepEqual(await readBlock(reopened, 40), blockOf(40));
+          await reopened.close(never);
+        });
+      }
+    }
+  }
 });
 
 describe('closing', () => {
