@@ -153,7 +153,6 @@ export class Volume {
         `volume ${name} was being made ${formatSize(halfwayBytes)} and that has not ended: finish it with the same size first`,
       );
     }
-    if (sizeBytes === oldSizeBytes) return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks: 0 };
     if (sizeBytes < oldSizeBytes && !force) {
       throw new StorageError(
         'INVALID',
@@ -203,13 +202,20 @@ export class Volume {
     const beginning = AbortSignal.any([this.#closing.signal, signal]);
     // An earlier one failed, and block 0 may say its size: the record must not forget of that before block 0 says the right one.
     if (resizeToBytes !== null && this.#layout.sizeBytes === oldSizeBytes) await this.#layout.rewriteSize(beginning);
+    const going = AbortSignal.any([this.#cut.signal, signal]);
+    if (sizeBytes === oldSizeBytes) {
+      // The next start would finish a growing that failed.
+      if (resizeToBytes !== null) await this.#writeRecord({ ...this.#record, resizeToBytes: null }, going);
+      return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks: 0 };
+    }
     if (sizeBytes < oldSizeBytes) await this.cached?.uploadAll(beginning);
     else await this.cached?.beforeGrowth(beginning);
     // Before the record says that the volume grows: from then on what lies there may be data, also after a crash.
     await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes, beginning, onDeleted);
     if (beginning.aborted) throw new StorageError('CANCELLED', 'the resize was given up', { cause: beginning.reason });
-    const going = AbortSignal.any([this.#cut.signal, signal]);
-    await this.#writeRecord({ ...this.#record, resizeToBytes: sizeBytes }, going);
+    // Where there is no answer it may say so all the same.
+    this.#record = { ...this.#record, resizeToBytes: sizeBytes };
+    await this.#writeRecord(this.#record, going);
     await this.#layout.resize(sizeBytes, going);
     await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null }, going);
     const end = Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes;

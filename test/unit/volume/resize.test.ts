@@ -296,6 +296,34 @@ describe('a request that fails while the volume goes on', () => {
   });
 });
 
+describe('a growing that failed, and is taken back by the size that the volume has', () => {
+  for (const [what, nth] of [
+    ['without an answer to the record', 1],
+    ['at block 0', 2],
+  ] as const) {
+    for (const block0 of what === 'at block 0' ? [true] : [true, false]) {
+      test(`${what}, ${block0 ? 'with' : 'without'} block 0: is not finished at the next start`, async () => {
+        const made = await volumeWithData({ name: '', newBlocks: 32, block0 });
+        const volume = await made.open(NO_SIZES);
+        let puts = 0;
+        made.store.after = ({ kind, keys }) => {
+          if (kind === 'put' && keys[0] !== LEASE && ++puts >= nth) throw lostAnswer();
+        };
+        await assert.rejects(volume.resize(32 * BLOCK, { force: false }), { code: 'TIMEOUT' });
+        made.store.after = () => {};
+        assert.equal((await recordIn(made.store))?.resizeToBytes, 32 * BLOCK);
+        await volume.resize(OLD_BLOCKS * BLOCK, { force: false });
+        assert.equal((await recordIn(made.store))?.resizeToBytes, null);
+        await volume.close(never);
+        const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+        assert.equal(reopened.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
+        await assertKept(reopened, { name: '', newBlocks: 32, block0 }, OLD_BLOCKS, 'reopened');
+        await reopened.close(never);
+      });
+    }
+  }
+});
+
 describe('resizing', () => {
   test('smaller needs force, and says what is at stake', async () => {
     const { store, open } = bench();
