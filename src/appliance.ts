@@ -118,7 +118,7 @@ export class Appliance {
       serveOn: async (path) => {
         await this.#nbd.listen({ path, tls: 'off', client: KERNEL_CLIENT });
       },
-      device: (name) => this.#openVolumeOf(name).device,
+      device: (name) => this.#deviceToAttach(name),
       clock,
       log,
     });
@@ -370,18 +370,20 @@ export class Appliance {
     return closed;
   }
 
-  #served(): { name: string; settings: VolumeSettings; device: BlockDevice }[] {
-    return this.#slots.flatMap(({ settings, volume }) =>
-      volume === null || volume.lost !== null ? [] : [{ name: settings.name, settings, device: volume.device }],
-    );
+  /** `closed`: why no client may attach at the moment, or null. */
+  #served(): { name: string; settings: VolumeSettings; device: BlockDevice; closed: string | null }[] {
+    return this.#slots.flatMap(({ settings, volume }) => {
+      if (volume === null || volume.lost !== null) return [];
+      return [{ name: settings.name, settings, device: volume.device, closed: volume.closedToClients }];
+    });
   }
 
   /** What there is for a client: a volume it may not open does not exist for it. */
   #exports(client: ClientIdentity): NbdExport[] {
-    return this.#served().flatMap(({ name, settings, device }) => {
+    return this.#served().flatMap(({ name, settings, device, closed }) => {
       const access = client === KERNEL_CLIENT ? 'write' : accessOf(settings.access, client);
       if (access === 'none') return [];
-      return [{ name, description: settings.description ?? '', device, readOnly: access === 'read' }];
+      return [{ name, description: settings.description ?? '', device, closed, readOnly: access === 'read' }];
     });
   }
 
@@ -406,6 +408,12 @@ export class Appliance {
     if (slot === undefined) throw new StorageError('NOT_FOUND', `this appliance has no volume ${name}`);
     if (slot.volume === null) throw new StorageError('UNAVAILABLE', `volume ${name} is not open yet`);
     return slot.volume;
+  }
+
+  #deviceToAttach(name: string): BlockDevice {
+    const { device, closedToClients } = this.#openVolumeOf(name);
+    if (closedToClients !== null) throw new StorageError('HELD', closedToClients);
+    return device;
   }
 
   #openVolumes(): Volume[] {

@@ -23,7 +23,7 @@ export interface MountServiceOptions {
   readonly fuse: FuseServer;
   /** Has every volume served on a unix socket at that path, to nobody but the kernel. Rejects where that cannot be. */
   readonly serveOn: (path: string) => Promise<void>;
-  /** The open volume of that name. Throws NOT_FOUND or UNAVAILABLE. */
+  /** The open volume of that name, to be attached. Throws NOT_FOUND or UNAVAILABLE, or HELD where it may not be at the moment. */
   readonly device: (name: string) => BlockDevice;
   readonly clock: Clock;
   readonly log: Log;
@@ -178,7 +178,12 @@ export class MountService {
     const device = this.#options.device(name);
     const { readOnly } = device.geometry;
     const empty = (): Promise<boolean> => isEmpty(device, signal);
-    return VolumeMount.up({ volume: name, via, file, dir, make, readOnly, isEmpty: empty, signal }, this.#host);
+    const request = { volume: name, via, file, dir, make, readOnly, isEmpty: empty, signal };
+    return VolumeMount.up(request, this.#host).catch((error: unknown) => {
+      // Where it may not be attached by now, that is why, and better said than what the programs made of it.
+      this.#options.device(name);
+      throw error;
+    });
   }
 
   async #socket(): Promise<string> {

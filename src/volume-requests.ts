@@ -37,6 +37,7 @@ export class VolumeRequests {
       throw new StorageError('INVALID', 'a resize needs a name, sizeBytes and force');
     }
     const volume = this.#options.volumeOf(name);
+    // Nothing is awaited from here until the volume is resizing: who has not attached by now is refused until that has ended.
     const attached = this.#options.attachedTo(name);
     if (sizeBytes < volume.record.sizeBytes && attached > 0) {
       throw new StorageError(

@@ -102,6 +102,7 @@ export const Errno = {
   EIO: 5,
   ENXIO: 6,
   EACCES: 13,
+  EBUSY: 16,
   ENOTDIR: 20,
   EISDIR: 21,
   EINVAL: 22,

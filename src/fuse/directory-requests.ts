@@ -118,6 +118,7 @@ export class DirectoryRequests {
     const { DIRECT_IO, PARALLEL_DIRECT_WRITES, NO_FLUSH } = OpenReplyFlag;
     if (node === ROOT_NODE) return -Errno.EISDIR;
     if (file === undefined) return -Errno.ESTALE;
+    if ((file.closed ?? null) !== null) return -Errno.EBUSY;
     if (!reads && file.device.geometry.readOnly) return -Errno.EROFS;
     this.#opens.set(node, (this.#opens.get(node) ?? 0) + 1);
     encodeOpen(this.#body, 0, 0, DIRECT_IO | PARALLEL_DIRECT_WRITES | (reads ? NO_FLUSH : 0));

@@ -7,6 +7,8 @@ export interface FuseFile {
   /** Of at most 255 bytes, without a slash. */
   readonly name: string;
   readonly device: BlockDevice;
+  /** Why it cannot be opened at the moment, for people; null or left out where it can. */
+  readonly closed?: string | null;
 }
 
 /** Looked at with every request that names a file, so files may come and go while the directory is mounted. */

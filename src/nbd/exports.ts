@@ -20,6 +20,8 @@ export interface NbdExport {
   readonly device: BlockDevice;
   /** This client may only read, whatever the device allows. */
   readonly readOnly?: boolean;
+  /** Why it cannot be attached at the moment, for people; null or left out where it can. It is listed and described all the same. */
+  readonly closed?: string | null;
 }
 
 /**

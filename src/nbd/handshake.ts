@@ -309,6 +309,11 @@ export class Handshake {
       this.#end('an unknown export was asked for');
       return;
     }
+    const closed = found.closed ?? null;
+    if (closed !== null) {
+      this.#end(closed);
+      return;
+    }
     const geometry = geometryOf(found);
     const flags = this.#transmissionFlags(found.device, geometry);
     this.#replies.append(encodeExportNameReply(geometry.sizeBytes, flags, !this.#noZeroes));
@@ -335,6 +340,12 @@ export class Handshake {
     const found = this.#find(request.name);
     if (found === undefined) {
       this.#reply(OptionReply.ERR_UNKNOWN, 'no such export');
+      return;
+    }
+    const closed = found.closed ?? null;
+    if (this.#option === Option.GO && closed !== null) {
+      // Of the errors there are, the one whose text clients pass on.
+      this.#reply(OptionReply.ERR_POLICY, closed);
       return;
     }
     const geometry = geometryOf(found);

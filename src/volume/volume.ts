@@ -56,8 +56,8 @@ export class Volume {
   readonly #hold: Hold | null;
   readonly #store: ObjectStore;
   #record: VolumeRecord;
-  /** Under way. Never rejects. */
-  #resizing: Promise<unknown> | null = null;
+  /** The resize that is under way. `ended` never rejects. */
+  #resizing: { readonly ended: Promise<unknown>; readonly shrinks: boolean } | null = null;
   /** What has not begun in the bucket is not begun any more. */
   readonly #closing = new AbortController();
   /** Nor is what has begun waited for. */
@@ -109,6 +109,15 @@ export class Volume {
     }
   }
 
+  /**
+   * Why no client may attach at the moment, or null. Set as soon as `resize` has been called with a smaller size: clients who
+   * came now would lose what they write beyond the new end.
+   */
+  get closedToClients(): string | null {
+    if (this.#resizing?.shrinks !== true) return null;
+    return `volume ${this.name} is being made smaller: attach once "bucketdisk resize" has ended`;
+  }
+
   get storedBlocks(): number | null {
     return this.#layout.storedBlocks;
   }
@@ -130,7 +139,7 @@ export class Volume {
 
   /**
    * Changes the size. Crash-safe: at the next opening the volume has its old size or its new one, and all that was written
-   * to it. The caller sees to it that nobody uses what a smaller size cuts off. INVALID for a size the format cannot have, or a smaller one without
+   * to it. Before a smaller one the caller sees to it that no client is attached, and that none attaches while `closedToClients`. INVALID for a size the format cannot have, or a smaller one without
    * `force`.
    */
   async resize(sizeBytes: number, { force, signal = this.#cut.signal, onDeleted }: ResizeOptions): Promise<Resized> {
@@ -161,7 +170,7 @@ export class Volume {
       );
     }
     const resizing = this.#resizeTo(sizeBytes, signal, onDeleted);
-    this.#resizing = resizing.catch(() => {});
+    this.#resizing = { ended: resizing.catch(() => {}), shrinks: sizeBytes < oldSizeBytes };
     try {
       return await resizing;
     } finally {
@@ -187,7 +196,7 @@ export class Volume {
   }
 
   async #finish(giveUp: AbortSignal): Promise<Closed> {
-    if (!(await raceAbort(Promise.resolve(this.#resizing), giveUp))) this.#cut.abort();
+    if (!(await raceAbort(Promise.resolve(this.#resizing?.ended), giveUp))) this.#cut.abort();
     if (this.cached === null) return (await raceAbort(this.device.close(), giveUp)) ? 'clean' : 'cut';
     if (!(await this.cached.close(giveUp))) return 'dirty';
     return (await raceAbort(this.#layout.close(), giveUp)) ? 'clean' : 'cut';

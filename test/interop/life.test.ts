@@ -1,13 +1,15 @@
 /** A volume's life from the command line: made, served, looked at, resized, erased, and what is refused with which exit code. */
 import assert from 'node:assert/strict';
+import { open, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Appliance, startAppliance } from '../support/appliance.ts';
 import type { Lifetime } from '../support/cleanup.ts';
 import { type CommandResult, type RunningProcess, runCommand, startProcess } from '../support/run-command.ts';
 import { tempDir } from '../support/temp.ts';
-import { requireTools, toolPath } from '../support/tools.ts';
+import { requireFacilities, requireTools, toolPath } from '../support/tools.ts';
 import { blockKeysOf, fileBucket, keysOf, s3Bucket, type TestBucket } from './support/buckets.ts';
 import { CommandLine } from './support/command-line.ts';
 
@@ -147,6 +149,35 @@ describe('a volume', () => {
     assertExit(await commandLine.run(['resize', 'disk', '8MiB']), 2, /--force/);
     assertExit(await commandLine.run(['resize', 'disk', '8MiB', '--force']), 0, /from 32MiB to 8MiB, 1 blocks/);
     assert.equal(await sizeOf(uri), 8 * MIB);
+    assertExit(await appliance.stop(), 0);
+  });
+
+  it('lets nobody attach while it is made smaller, and tells them why', { timeout: TEST_TIMEOUT_MS }, async (t) => {
+    if (!requireTools(t, ['qemu-io', 'nbdinfo']) || !requireFacilities(t, ['root', 'fuse'])) return;
+    const bucket = await s3Bucket(t);
+    const fuseDir = await tempDir(t, 'files');
+    const user = await userOf(t, bucket, { size: null }, { fuse: { dir: fuseDir } });
+    const { commandLine } = user;
+    parse(await commandLine.run(['create', 'disk', '--set', 'volumes.disk.size=16MiB', '--json']));
+    const appliance = await serve(t, user);
+    const uri = appliance.uris('disk').unix;
+    const file = join(fuseDir, 'disk');
+    await qemuIo(uri, 'write -P 1 0 16M');
+    // What block 0's next put waits for is then the resize.
+    assertExit(await commandLine.run(['flush', 'disk']), 0);
+    const held = bucket.server.faults.hold({ method: 'PUT', key: /^disk\/00000000$/ });
+    const resized = commandLine.run(['resize', 'disk', '8MiB', '--force']);
+    await held.arrived(1);
+    const why = /disk is being made smaller: attach once/;
+    await assert.rejects(qemuIo(uri, 'write -P 2 12M 1M'), why);
+    assertExit(await runCommand(toolPath('nbdinfo'), [uri], { okCodes: null }), 1, /opt_go/);
+    for (const flags of ['r', 'r+']) await assert.rejects(open(file, flags), { code: 'EBUSY' });
+    assert.equal((await stat(file)).size, 16 * MIB);
+    assertExit(await commandLine.run(['mount', 'disk', join(user.dir, 'mnt')]), 11, why);
+    held.release();
+    assertExit(await resized, 0, /from 16MiB to 8MiB/);
+    await qemuIo(uri, 'read -P 1 0 8M');
+    await (await open(file, 'r+')).close();
     assertExit(await appliance.stop(), 0);
   });
 

@@ -102,6 +102,34 @@ describe('options', () => {
     }
   });
 
+  test('an export that is closed is listed and described, and not entered: GO is told why', async (t) => {
+    let closed: string | null = 'it is being made smaller';
+    const closing = {
+      ...{ name: 'disk', description: '', device: new MemoryDevice(MIB) },
+      get closed() {
+        return closed;
+      },
+    };
+    const { connect, server } = await startServer(t, [closing]);
+    const client = await connect();
+    await client.greet();
+    assert.equal(await lastReply(client, Option.INFO, infoData('disk')), OptionReply.ACK);
+    const answers = await client.option(Option.GO, infoData('disk'));
+    assert.deepEqual(answers, [{ type: OptionReply.ERR_POLICY, data: Buffer.from('it is being made smaller') }]);
+    await assertInHandshake(client);
+    const older = await connect();
+    await older.greet();
+    older.write(optionBytes(Option.EXPORT_NAME, Buffer.from('disk')));
+    assert.equal((await older.untilClosed()).length, 0);
+    assert.deepEqual(
+      server.connections().flatMap(({ export: name }) => (name === null ? [] : [name])),
+      [],
+    );
+    closed = null;
+    assert.equal(await lastReply(client, Option.GO, infoData('disk')), OptionReply.ACK);
+    assert.equal((await client.request({ type: 0, offset: 0, length: 512 })).errno, NbdErrno.NONE);
+  });
+
   test('ABORT is acknowledged, then the server closes', async (t) => {
     const client = await greeted(t);
     assert.equal(await lastReply(client, Option.ABORT), OptionReply.ACK);

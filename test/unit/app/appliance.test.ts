@@ -236,6 +236,105 @@ describe('serving', () => {
   });
 });
 
+describe('while a volume is made smaller', () => {
+  const SMALL = 128 * 1024;
+
+  interface Shrinking {
+    readonly m: Machine;
+    readonly control: string;
+    /** Rejects where it fails. */
+    readonly shrunk: Promise<unknown>;
+    /** What it waits for: block 0's put, with the new size. */
+    readonly gate: PromiseWithResolvers<void>;
+    /** A client that has said nothing yet. */
+    readonly early: RawClient;
+  }
+
+  /** A shrink that has come as far as block 0. */
+  async function shrinking(t: TestContext): Promise<Shrinking> {
+    const m = await machine(t);
+    await started(m);
+    const client = await m.attach('vol');
+    for (const block of [0, 40]) assert.equal((await client.request(writeOf(block))).errno, NbdErrno.NONE);
+    client.close();
+    await until(() => m.appliance.status().connections.length === 0);
+    const early = await connected(t, m);
+    const gate = Promise.withResolvers<void>();
+    m.store.before = (operation) => (isPutOfBlock(operation, 0) ? gate.promise : undefined);
+    const control = join(m.settings.cache.dir, 'control.sock');
+    const shrunk = askAppliance(control, 'POST', '/v1/resize', { name: 'vol', sizeBytes: SMALL, force: true });
+    shrunk.catch(() => {});
+    await until(() => m.store.operations.filter((operation) => isPutOfBlock(operation, 0)).length === 2);
+    return { m, control, shrunk, gate, early };
+  }
+
+  async function connected(t: TestContext, m: Machine): Promise<RawClient> {
+    const client = await RawClient.connect({ path: m.socket });
+    t.after(() => client.close());
+    await client.greet();
+    return client;
+  }
+
+  /** What GO is answered with at last. */
+  async function go(client: RawClient): Promise<{ type: number; text: string }> {
+    const last = (await client.option(Option.GO, infoData('vol'))).at(-1);
+    return { type: last?.type ?? 0, text: last?.data.toString() ?? '' };
+  }
+
+  test('nobody attaches, in whatever way, and who has come before that neither; then they do', async (t) => {
+    const { m, control, shrunk, gate, early } = await shrinking(t);
+    const why = /^volume vol is being made smaller: attach once "bucketdisk resize" has ended$/;
+    const late = await connected(t, m);
+    for (const client of [early, late]) {
+      const answer = await go(client);
+      assert.equal(answer.type, OptionReply.ERR_POLICY);
+      assert.match(answer.text, why);
+    }
+    assert.equal((await late.option(Option.INFO, infoData('vol'))).at(-1)?.type, OptionReply.ACK);
+    const dir = join(m.settings.cache.dir, 'mnt');
+    for (const via of ['nbd', 'fuse', 'auto']) {
+      const mount = askAppliance(control, 'POST', '/v1/mount', { name: 'vol', dir, fs: null, via });
+      await assert.rejects(mount, { code: 'HELD', message: why });
+    }
+    // What the appliance itself does goes on.
+    assert.ok(await askAppliance(control, 'POST', '/v1/flush', { name: 'vol' }));
+    await assert.rejects(askAppliance(control, 'POST', '/v1/resize', { name: 'vol', sizeBytes: SMALL, force: true }), {
+      code: 'CONFLICT',
+    });
+    assert.equal((await go(late)).type, OptionReply.ERR_POLICY, 'a second resize that is refused ends nothing');
+    gate.resolve();
+    await shrunk;
+    assert.equal((await go(early)).type, OptionReply.ACK);
+    assert.equal(m.appliance.status().volumes[0]?.sizeBytes, SMALL);
+  });
+
+  test('and it fails, they may attach as before', async (t) => {
+    const { shrunk, gate, early } = await shrinking(t);
+    gate.reject(new StorageError('ACCESS_DENIED', 'no'));
+    await assert.rejects(shrunk, { code: 'ACCESS_DENIED' });
+    assert.equal((await go(early)).type, OptionReply.ACK);
+    early.framing = 'simple';
+    assert.equal((await early.request(readOf(40), 4096)).errno, NbdErrno.NONE);
+  });
+
+  test('or larger: that keeps nobody out', async (t) => {
+    const m = await machine(t);
+    await started(m);
+    const gate = Promise.withResolvers<void>();
+    m.store.before = ({ kind, keys }) =>
+      kind === 'put' && keys[0] === 'vol/bucketdisk-volume.json' ? gate.promise : undefined;
+    const control = join(m.settings.cache.dir, 'control.sock');
+    const grown = askAppliance(control, 'POST', '/v1/resize', { name: 'vol', sizeBytes: 512 * 1024, force: false });
+    await until(
+      () =>
+        m.store.operations.filter(({ kind, keys }) => kind === 'put' && keys[0]?.endsWith('volume.json')).length === 2,
+    );
+    assert.equal((await (await m.attach('vol')).request(writeOf(1))).errno, NbdErrno.NONE);
+    gate.resolve();
+    await grown;
+  });
+});
+
 describe('exports', () => {
   const two = [
     'volumes.a.size=256KiB',

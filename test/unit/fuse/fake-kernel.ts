@@ -52,6 +52,8 @@ export class FakeKernel implements ReplySink {
   readonly buffers = new ReceiveBuffers(RECEIVE_BYTES);
   readonly replies: Reply[] = [];
   readonly devices = new Map<string, BlockDevice>();
+  /** Files that cannot be opened, and why. */
+  readonly closed = new Map<string, string>();
   /** What the session said about the greeting; undefined while it has said nothing. */
   negotiated: Error | null | undefined;
   progress = 0;
@@ -60,7 +62,7 @@ export class FakeKernel implements ReplySink {
 
   constructor(devices: Readonly<Record<string, BlockDevice>>, options: KernelOptions = {}) {
     for (const [name, device] of Object.entries(devices)) this.devices.set(name, device);
-    const fileOf = (name: string, device: BlockDevice) => ({ name, device });
+    const fileOf = (name: string, device: BlockDevice) => ({ name, device, closed: this.closed.get(name) ?? null });
     this.session = new Session({
       files: {
         list: () => [...this.devices].map(([name, device]) => fileOf(name, device)),

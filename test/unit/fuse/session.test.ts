@@ -218,6 +218,20 @@ describe('a file', () => {
     assert.equal(kernel.call(34, node, pack(u32(4), u32(0))).errno, 0);
   });
 
+  test('that is closed is not opened at all, and is still there to be looked at; who has it open has it', () => {
+    const { kernel, node } = withFile();
+    assert.equal(kernel.call(14, node, pack(u32(2), u32(0))).errno, 0);
+    kernel.closed.set('media', 'it is being made smaller');
+    for (const access of [0, 1, 2])
+      assert.equal(kernel.call(14, node, pack(u32(access), u32(0))).errno, Errno.EBUSY, `${access}`);
+    assert.equal(kernel.session.openFiles('media'), 1);
+    assert.equal(kernel.lookup('media'), node);
+    assert.equal(kernel.call(WRITE, node, write(0, Buffer.alloc(10))).errno, 0);
+    assert.equal(kernel.call(18, node, Buffer.alloc(24)).errno, 0);
+    kernel.closed.clear();
+    assert.equal(kernel.call(14, node, pack(u32(2), u32(0))).errno, 0);
+  });
+
   test('keeps its size, mode and owner', () => {
     const { kernel, node } = withFile();
     const set = (valid: number, size: number, mode = 0, uid = 0, gid = 0): Reply =>
