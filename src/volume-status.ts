@@ -15,6 +15,7 @@ import type { VolumeReading } from './metrics/sources.ts';
 import type { ConnectionStatus as NbdConnectionStatus } from './nbd/connection-status.ts';
 import type { ObjectStore } from './object/object-store.ts';
 import type { Claimant } from './volume/claim.ts';
+import { sizeOf } from './volume/identity.ts';
 import { type Inspection, inspectVolume } from './volume/inspect.ts';
 import { parseLease } from './volume/lease-document.ts';
 import { readToken } from './volume/mounted-token.ts';
@@ -159,7 +160,7 @@ export async function idleVolumeStatus(
   const refusal = await refusalOf(options, store, found, signal);
   return {
     ...missingVolumeStatus(settings, options.url, absent ? 'absent' : 'idle', refusal),
-    sizeBytes: metadata?.sizeBytes ?? record?.sizeBytes ?? null,
+    sizeBytes: record === null ? (metadata?.sizeBytes ?? null) : sizeOf(record, metadata),
     blockSizeBytes: metadata?.blockSizeBytes ?? record?.blockSizeBytes ?? null,
     ...(record === null ? {} : { encryption: record.encryption?.cipher ?? null }),
     lease,

@@ -16,6 +16,8 @@ export interface Identity {
    * says that, and is to be written with `sizeBytes` before the record is without.
    */
   readonly record: VolumeRecord;
+  /** Block 0 says another size than the record here, and is to be written anew. */
+  readonly block0Differs: boolean;
   /** `ours`: has a record. `s3backer`: has none, only blocks. `new`: the prefix is empty. */
   readonly origin: 'ours' | 's3backer' | 'new';
   /** The record in the bucket says something else, and is to be written. */
@@ -35,7 +37,12 @@ export function settleIdentity(
   if (found.record !== null) return fromRecord(volume, found.record, found);
   if (found.sampleBlock !== null) return fromBlocks(volume, found, now);
   if (create === null) throw notFound(volume, 'there is no volume at');
-  return { record: freshRecord(volume, found, now, create.force), origin: 'new', stale: true };
+  return {
+    record: freshRecord(volume, found, now, create.force),
+    block0Differs: false,
+    origin: 'new',
+    stale: true,
+  };
 }
 
 function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspection): Identity {
@@ -53,25 +60,43 @@ function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspecti
     );
   }
   const sizeBytes = sizeOf(record, metadata);
+  const block0Differs = metadata !== null && metadata.sizeBytes !== sizeBytes;
   // Block 0 has to be told before the record may forget of it.
-  const resizeToBytes = metadata === null || metadata.sizeBytes === sizeBytes ? null : record.resizeToBytes;
+  const resizeToBytes = block0Differs ? record.resizeToBytes : null;
+  // A size that is none of ours counts as one more: a record of before it must not pass for as late as what is written from now on.
+  const resizes = Math.max(
+    sizeBytes === record.sizeBytes ? record.resizes : record.resizes + 1,
+    resizesIn(record, metadata) ?? 0,
+  );
   checkGeometry(volume, sizeBytes, record.blockSizeBytes);
   checkConfigured(volume, sizeBytes, record.blockSizeBytes);
   return {
-    record: { ...record, sizeBytes, resizeToBytes },
+    record: { ...record, sizeBytes, resizeToBytes, resizes },
+    block0Differs,
     origin: 'ours',
     stale: sizeBytes !== record.sizeBytes || resizeToBytes !== record.resizeToBytes,
   };
 }
 
 /**
- * Block 0 is right where it is there, as s3backer may have resized the volume since. But where it says what a resize of ours was to come
- * to, or is not there, nobody can tell whether that ended. A growing one is finished, as there may be data beyond the old end; a shrinking
- * one has deleted nothing yet, and may have failed while clients went on beyond the new end: it is taken back.
+ * The size of a volume of ours. Block 0 is right where it is there, as s3backer may have resized the volume since. But where it says what a
+ * resize of ours was to come to, or is not there, nobody can tell whether that ended. A growing one is finished, as there may be data
+ * beyond the old end; a shrinking one has deleted nothing yet, and may have failed while clients went on beyond the new end: it is taken
+ * back. And while none is under way, a block 0 that we have written ourselves, and before the record, is a put that nobody had waited for any
+ * more.
  */
-function sizeOf({ sizeBytes, resizeToBytes }: VolumeRecord, metadata: VolumeMetadata | null): number {
+export function sizeOf(record: VolumeRecord, metadata: VolumeMetadata | null): number {
+  const { sizeBytes, resizeToBytes, resizes } = record;
+  const resizesOfBlock0 = resizesIn(record, metadata);
+  if (resizeToBytes === null && resizesOfBlock0 !== null && resizesOfBlock0 <= resizes) return sizeBytes;
   const said = metadata?.sizeBytes ?? resizeToBytes ?? sizeBytes;
   return said === resizeToBytes ? Math.max(said, sizeBytes) : said;
+}
+
+/** How many resizes block 0 knows of; null where it was not this volume of ours that wrote it. */
+function resizesIn({ volumeId }: VolumeRecord, metadata: VolumeMetadata | null): number | null {
+  const mark = metadata?.mark ?? null;
+  return mark?.volumeId === volumeId ? mark.resizes : null;
 }
 
 function fromBlocks(volume: VolumeOptions, found: Inspection, now: Date): Identity {
@@ -87,6 +112,7 @@ function fromBlocks(volume: VolumeOptions, found: Inspection, now: Date): Identi
   checkGeometry(volume, sizeBytes, blockSizeBytes);
   return {
     record: newRecord(sizeBytes, blockSizeBytes, found.blockHashPrefix ?? false, now),
+    block0Differs: false,
     origin: 's3backer',
     stale: true,
   };
@@ -116,6 +142,7 @@ function newRecord(sizeBytes: number, blockSizeBytes: number, blockHashPrefix: b
     blockHashPrefix,
     encryption: null,
     resizeToBytes: null,
+    resizes: 0,
     erasing: false,
   };
 }

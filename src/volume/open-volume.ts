@@ -198,8 +198,8 @@ async function assemble(
 ): Promise<Volume> {
   const { clock, inFlightBlocksMax, cache } = environment;
   const log = environment.log.child({ volume: volume.name });
-  const { record: found, origin } = looked.identity;
-  const { sizeBytes, blockSizeBytes } = found;
+  const { record: found, origin, block0Differs } = looked.identity;
+  const { sizeBytes, blockSizeBytes, volumeId, resizes } = found;
   const fence = hold ?? openFence;
   const store = hold === null ? environment.store : fencedStore(environment, hold);
   const exclusive = hold !== null && !volume.sharedDisk;
@@ -214,13 +214,15 @@ async function assemble(
     }),
     sizeBytes,
     blockSizeBytes,
+    mark: { volumeId, resizes },
     exclusive,
     inFlightBlocksMax,
     clock,
     log,
   });
   // Of a shared disk others may be writing block 0.
-  const record = exclusive ? await takeBackShrink(found, layout, { volume, store, hold, signal, log }) : found;
+  const record =
+    exclusive && block0Differs ? await correctBlock0(found, layout, { volume, store, hold, signal, log }) : found;
   // Somebody may have written it between two of our claims, and removed his mark as we did: s3backer does.
   const suspectSince = continuity?.suspectSince ?? null;
   const unchanged = suspectSince === null || !volume.survey ? null : layout.unchangedSince(suspectSince);
@@ -236,7 +238,7 @@ async function assemble(
           unchanged,
           onTrusted: continuity.onTrusted,
           layout,
-          volumeId: record.volumeId,
+          volumeId,
           durability: volume.durability,
           triggers: volume.durability === 's3' ? eager(cache.triggers) : cache.triggers,
           lost: () => fence.lost,
@@ -253,7 +255,7 @@ async function assemble(
   return new Volume({ options: volume, record, layout, device, cached, hold, store });
 }
 
-interface TakeBackOptions {
+interface CorrectOptions {
   readonly volume: VolumeOptions;
   readonly store: ObjectStore;
   readonly hold: Hold;
@@ -261,27 +263,27 @@ interface TakeBackOptions {
   readonly log: Log;
 }
 
-/** The record of a volume whose block 0 says its size: it may say that of a shrink that has not ended. */
-async function takeBackShrink(
+/** Has block 0 say the volume's size. Where it says that of a shrink that has not ended, the record then forgets of it. Returns the record. */
+async function correctBlock0(
   record: VolumeRecord,
   layout: BlocksLayout,
-  { volume, store, hold, signal, log }: TakeBackOptions,
+  { volume, store, hold, signal, log }: CorrectOptions,
 ): Promise<VolumeRecord> {
   const { sizeBytes, resizeToBytes } = record;
-  if (resizeToBytes === null) return record;
   const settled = { ...record, resizeToBytes: null };
   try {
     await layout.rewriteSize(signal);
-    await writeRecord(store, volumeKeys(volume.prefix).record, settled, signal);
+    if (resizeToBytes !== null) await writeRecord(store, volumeKeys(volume.prefix).record, settled, signal);
   } catch (error) {
     // Block 0 may be under way still, and nobody else may write before it has arrived.
     if (signal.aborted) await hold.abandon();
     throw error;
   }
-  log.warn('the volume was being made smaller and that has not ended: it has its old size', {
-    sizeBytes,
-    resizeToBytes,
-  });
+  const what =
+    resizeToBytes === null
+      ? 'block 0 said the size of before a resize, as a put that had got no answer has arrived late: it has been corrected'
+      : 'the volume was being made smaller and that has not ended: it has its old size';
+  log.warn(what, { sizeBytes, resizeToBytes });
   return settled;
 }
 

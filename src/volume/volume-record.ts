@@ -28,6 +28,8 @@ export interface VolumeRecord {
   readonly encryption: EncryptionRecord | null;
   /** A resize to this size has begun and not ended. */
   readonly resizeToBytes: number | null;
+  /** How many resizes have begun. Block 0 tells with which of them its size was written: of the two the later one is right. */
+  readonly resizes: number;
   /** An erase has begun: the volume is of no use any more. */
   readonly erasing: boolean;
 }
@@ -60,6 +62,8 @@ export function parseRecord(object: ObjectData): VolumeRecord {
     blockHashPrefix,
     encryption,
     resizeToBytes,
+    // Records of the first versions are without.
+    resizes = 0,
     erasing,
   } = value;
   const sound =
@@ -71,6 +75,7 @@ export function parseRecord(object: ObjectData): VolumeRecord {
     typeof blockHashPrefix === 'boolean' &&
     isEncryption(encryption) &&
     (resizeToBytes === null || (isSize(resizeToBytes) && resizeToBytes % blockSizeBytes === 0)) &&
+    isCount(resizes) &&
     typeof erasing === 'boolean';
   if (!sound) throw new StorageError('CORRUPT', damaged(object.key, 'is damaged'));
   return {
@@ -82,6 +87,7 @@ export function parseRecord(object: ObjectData): VolumeRecord {
     blockHashPrefix,
     encryption,
     resizeToBytes,
+    resizes,
     erasing,
   };
 }
@@ -105,7 +111,11 @@ function damaged(key: string, how: string): string {
 }
 
 function isSize(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0;
+  return isCount(value) && value > 0;
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
 function isEncryption(value: unknown): value is EncryptionRecord | null {

@@ -208,6 +208,7 @@ export class Volume {
    */
   async #resizeTo(sizeBytes: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<Resized> {
     const { blockSizeBytes, sizeBytes: oldSizeBytes, resizeToBytes } = this.#record;
+    const resizes = this.#record.resizes + 1;
     const beginning = AbortSignal.any([this.#closing.signal, signal]);
     // An earlier one failed, and block 0 may say its size: the record must not forget of that before block 0 says the right one.
     if (resizeToBytes !== null && this.#layout.sizeBytes === oldSizeBytes) await this.#layout.rewriteSize(beginning);
@@ -223,9 +224,9 @@ export class Volume {
     await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes, beginning, onDeleted);
     if (beginning.aborted) throw new StorageError('CANCELLED', 'the resize was given up', { cause: beginning.reason });
     // Where there is no answer it may say so all the same.
-    this.#record = { ...this.#record, resizeToBytes: sizeBytes };
+    this.#record = { ...this.#record, resizeToBytes: sizeBytes, resizes };
     await this.#writeRecord(this.#record, going);
-    await this.#layout.resize(sizeBytes, going);
+    await this.#layout.resize(sizeBytes, going, resizes);
     await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null }, going);
     const end = Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes;
     const deletedBlocks = await this.#layout.discardBeyondEnd(end, going, onDeleted);

@@ -200,6 +200,48 @@ for (const { name: server, open: openBucket, variants } of SERVERS) {
       assert.equal((await second.stop()).code, 0);
     });
 
+    it('has its resize taken over, and finds ours also where an old block 0 has come late', {
+      timeout: TEST_TIMEOUT_MS,
+    }, async (t) => {
+      const bucket = await prepared(t, openBucket);
+      if (bucket === null) return;
+      const key = `${PREFIX}00000000`;
+      const blocksIn = async (): Promise<number> => {
+        const { metadata = {} } = (await bucket.store.head(key)) ?? {};
+        return Number(metadata['s3backer-filesize']) / BLOCK_BYTES;
+      };
+      const first = await serve(t, bucket, { size: '2MiB', blockSize: '64KiB' });
+      await writeThrough(first, firstImage());
+      assert.equal((await first.stop()).code, 0);
+      const ours = await bucket.store.get(key);
+      assert.equal(ours?.metadata['bucketdisk-resizes'], '0');
+
+      const grown = await mountS3backer(t, bucket, PREFIX, ['--size=4m', '--force']);
+      const late = await writeEnds(grown, 64, 's3backer');
+      await grown.unmount();
+      assert.equal(await blocksIn(), 64);
+      assert.equal((await bucket.store.head(key))?.metadata['bucketdisk-volume'], undefined);
+
+      const second = await serve(t, bucket, {}, first.dir);
+      assert.deepEqual((await readBack(second)).subarray(-BLOCK_BYTES), late);
+      assert.equal((await second.stop()).code, 0);
+      const commandLine = new CommandLine(first.dir, configFor(bucket, {}));
+      assert.equal((await commandLine.run(['resize', 'disk', '6MiB'])).code, 0);
+      assert.equal(await blocksIn(), 96);
+      await bucket.store.put(key, ours.body, {
+        headers: { contentType: 'application/x-s3backer-block', metadata: ours.metadata },
+      });
+      assert.equal(await blocksIn(), 32);
+      const third = await serve(t, bucket, {}, first.dir);
+      assert.equal((await readBack(third)).length, 96 * BLOCK_BYTES);
+      assert.equal((await third.stop()).code, 0);
+      assert.equal(await blocksIn(), 96);
+      const mounted = await mountS3backer(t, bucket, PREFIX);
+      assert.deepEqual((await readFile(mounted.file)).subarray(63 * BLOCK_BYTES, 64 * BLOCK_BYTES), late);
+      assert.equal((await readFile(mounted.file)).length, 96 * BLOCK_BYTES);
+      await mounted.unmount();
+    });
+
     it('leaves a volume that is taken over after its crash', { timeout: TEST_TIMEOUT_MS }, async (t) => {
       const bucket = await prepared(t, openBucket);
       if (bucket === null) return;
@@ -351,6 +393,14 @@ async function change(mounted: S3backer, image: Buffer, seed: string): Promise<v
     data.copy(image, offset);
     await writeInto(mounted, offset, data);
   }
+}
+
+/** Writes the first block and the last one of so many, and returns the last. */
+async function writeEnds(mounted: S3backer, blocks: number, seed: string): Promise<Buffer> {
+  const last = randomBytes(`${seed} at the end`, BLOCK_BYTES);
+  await writeInto(mounted, 0, randomBytes(`${seed} at the start`, BLOCK_BYTES));
+  await writeInto(mounted, (blocks - 1) * BLOCK_BYTES, last);
+  return last;
 }
 
 async function copyTree(source: string, target: string): Promise<void> {

@@ -349,6 +349,7 @@ class Simulation {
       }),
       sizeBytes,
       blockSizeBytes,
+      mark: { volumeId: 'simulated', resizes: 0 },
       exclusive: true,
       inFlightBlocksMax: 4,
       clock,

@@ -22,7 +22,7 @@ import { DeleteBatcher } from './delete-batcher.ts';
 import { EtagTable } from './etag-table.ts';
 import { mapExtents } from './extent-map.ts';
 import { changeNothing, composeBlock, coverBlock } from './patches.ts';
-import { formatVolumeMetadata } from './volume-metadata.ts';
+import { formatVolumeMetadata, type SizeMark, type VolumeMetadata } from './volume-metadata.ts';
 import { planZero, type ZeroPlan } from './zero-plan.ts';
 
 /** Blocks zeroed in one go. More are taken in turns, so that a trim of any size costs bounded memory. */
@@ -40,6 +40,8 @@ export interface BlocksLayoutOptions {
   readonly codec: BlockCodec;
   readonly sizeBytes: number;
   readonly blockSizeBytes: number;
+  /** Goes with the size in block 0. */
+  readonly mark: SizeMark;
   /** Nobody else writes while we hold the volume: what has been seen of a block stays true. */
   readonly exclusive: boolean;
   /** Blocks held in memory at once: so many to be read, and so many to be written. */
@@ -71,7 +73,7 @@ export class BlocksLayout implements Layout, BlockWorker {
   readonly inspector: BlockInspector;
   #blockCount: number;
   /** What block 0 says, or is about to say. */
-  #recordedSizeBytes: number;
+  #recorded: VolumeMetadata & { readonly mark: SizeMark };
   readonly #survey: BlockSurvey | null;
 
   constructor(options: BlocksLayoutOptions) {
@@ -88,7 +90,8 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#readPlaces = new Semaphore(options.inFlightBlocksMax);
     this.#writePlaces = new Semaphore(options.inFlightBlocksMax);
     this.#blockCount = options.sizeBytes / options.blockSizeBytes;
-    this.#recordedSizeBytes = options.sizeBytes;
+    const { sizeBytes, blockSizeBytes, mark } = options;
+    this.#recorded = { sizeBytes, blockSizeBytes, mark };
     this.#states = options.exclusive ? new BlockStates(this.#blockCount) : null;
     this.#etags = options.exclusive ? new EtagTable(this.#blockCount) : null;
     const [states, etags] = [this.#states, this.#etags];
@@ -192,7 +195,8 @@ export class BlocksLayout implements Layout, BlockWorker {
     );
   }
 
-  async resize(sizeBytes: number, signal = this.#stop.signal): Promise<void> {
+  /** As `Layout`. `nth`: which of the volume's resizes it is, for block 0 to tell. */
+  async resize(sizeBytes: number, signal = this.#stop.signal, nth = this.#recorded.mark.resizes + 1): Promise<void> {
     const before = this.#blockCount;
     const after = sizeBytes / this.blockSizeBytes;
     if (after > before) {
@@ -207,11 +211,11 @@ export class BlocksLayout implements Layout, BlockWorker {
       await this.#deleteListed(before, after, signal);
     }
     // The new size counts once block 0 says so; where that fails, nothing has been forgotten of what would be cut off.
-    this.#recordedSizeBytes = sizeBytes;
+    this.#recorded = { ...this.#recorded, sizeBytes, mark: { ...this.#recorded.mark, resizes: nth } };
     try {
       await this.rewriteSize(signal);
     } catch (error) {
-      this.#recordedSizeBytes = this.sizeBytes;
+      this.#recorded = { ...this.#recorded, sizeBytes: this.sizeBytes };
       // Block 0 may have it all the same. Where this fails too, the volume's record still tells that the resize has not ended.
       await this.rewriteSize(signal).catch(() => {});
       throw error;
@@ -453,10 +457,7 @@ export class BlocksLayout implements Layout, BlockWorker {
   }
 
   async #put(block: number, image: Buffer): Promise<void> {
-    const metadata =
-      block === 0
-        ? formatVolumeMetadata({ sizeBytes: this.#recordedSizeBytes, blockSizeBytes: this.blockSizeBytes })
-        : {};
+    const metadata = block === 0 ? formatVolumeMetadata(this.#recorded) : {};
     const { body, headers } = await this.#codec.encode(block, image, metadata);
     this.#note(block, isThere(this.#stateOf(block)) ? REPLACED : UNCERTAIN, null);
     const { etag } = await this.#store.put(this.#keys.keyOf(block), body, { headers });

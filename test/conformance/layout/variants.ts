@@ -68,6 +68,7 @@ export function openBlocks(
     }),
     sizeBytes,
     blockSizeBytes,
+    mark: { volumeId: 'volume', resizes: 0 },
     exclusive,
     inFlightBlocksMax,
     clock,

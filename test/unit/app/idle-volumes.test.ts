@@ -49,6 +49,23 @@ describe('a volume that nobody serves', () => {
     assert.deepEqual(await look(stores, ...ENCRYPTED), { state: 'idle', sizeBytes: 2 ** 20, error: null });
   });
 
+  it('has the size that opening it finds, also where an old block 0 has come late', async (t) => {
+    const stores = await bucket(t);
+    const { options, environment } = await stores.environment(volume(...ENCRYPTED), CLAIMANT, { cached: false });
+    const how = { create: null, takeOver: false, signal: never, onLost: () => undefined };
+    const opened = await openVolume(options, environment, how);
+    await opened.device.write(0, Buffer.alloc(4096, 1), { fua: true });
+    const key = `${options.prefix}00000000`;
+    const old = (await environment.store.get(key)) ?? assert.fail();
+    await opened.resize(2 ** 21, { force: false });
+    await opened.close(never);
+    const { contentEncoding = '', metadata } = old;
+    await environment.store.put(key, old.body, { headers: { contentEncoding, metadata } });
+    assert.deepEqual(await look(stores, 'size=2MiB', ...ENCRYPTED.slice(1)), {
+      ...{ state: 'idle', sizeBytes: 2 ** 21, error: null },
+    });
+  });
+
   it('has an error where it would not be opened, and is what it is all the same', async (t) => {
     const stores = await bucket(t);
     const larger = await look(stores, 'size=2MiB', ...ENCRYPTED.slice(1));

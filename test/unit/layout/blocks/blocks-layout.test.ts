@@ -46,14 +46,22 @@ function failOnce(store: HookedObjectStore, op: Call['op'], when: 'before' | 'af
 }
 
 describe('blocks layout: what is written', () => {
-  test('block 0 carries the sizes of the volume, other blocks do not', async () => {
+  test('block 0 carries the sizes of the volume, and whose they are; other blocks do not', async () => {
     const { store, layout } = setUp(4);
     await write(layout, 0);
     await write(layout, 1);
     const headers = store.calls.map(({ put }) => put?.options?.headers);
     const contentType = 'application/x-s3backer-block';
     assert.deepEqual(headers, [
-      { contentType, metadata: { 's3backer-blocksize': '4096', 's3backer-filesize': '16384' } },
+      {
+        contentType,
+        metadata: {
+          's3backer-blocksize': '4096',
+          's3backer-filesize': '16384',
+          'bucketdisk-volume': 'volume',
+          'bucketdisk-resizes': '0',
+        },
+      },
       { contentType, metadata: {} },
     ]);
     assert.deepEqual(
