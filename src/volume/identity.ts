@@ -61,8 +61,8 @@ function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspecti
   }
   const sizeBytes = sizeOf(record, metadata);
   const block0Differs = metadata !== null && metadata.sizeBytes !== sizeBytes;
-  // Block 0 has to be told before the record may forget of it.
-  const resizeToBytes = block0Differs ? record.resizeToBytes : null;
+  // Where it says what a shrink was to come to, block 0 has to be told before the record may forget of it.
+  const resizeToBytes = block0Differs && metadata.sizeBytes === record.resizeToBytes ? record.resizeToBytes : null;
   // A size that is none of ours counts as one more: a record of before it must not pass for as late as what is written from now on.
   const resizes = Math.max(
     sizeBytes === record.sizeBytes ? record.resizes : record.resizes + 1,
@@ -82,14 +82,16 @@ function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspecti
  * The size of a volume of ours. Block 0 is right where it is there, as s3backer may have resized the volume since. But where it says what a
  * resize of ours was to come to, or is not there, nobody can tell whether that ended. A growing one is finished, as there may be data
  * beyond the old end; a shrinking one has deleted nothing yet, and may have failed while clients went on beyond the new end: it is taken
- * back. And while none is under way, a block 0 that we have written ourselves, and before the record, is a put that nobody had waited for any
- * more.
+ * back. A block 0 that we have written ourselves before the record, with another size, is a put that nobody had waited for any more: it counts
+ * as not there.
  */
 export function sizeOf(record: VolumeRecord, metadata: VolumeMetadata | null): number {
   const { sizeBytes, resizeToBytes, resizes } = record;
   const resizesOfBlock0 = resizesIn(record, metadata);
-  if (resizeToBytes === null && resizesOfBlock0 !== null && resizesOfBlock0 <= resizes) return sizeBytes;
-  const said = metadata?.sizeBytes ?? resizeToBytes ?? sizeBytes;
+  // One that is under way writes block 0 after the record, with the same count; until then block 0 says the size of before.
+  const latest = resizeToBytes === null ? resizes : resizes - 1;
+  const isLate = resizesOfBlock0 !== null && resizesOfBlock0 <= latest && metadata?.sizeBytes !== sizeBytes;
+  const said = (isLate ? null : metadata?.sizeBytes) ?? resizeToBytes ?? sizeBytes;
   return said === resizeToBytes ? Math.max(said, sizeBytes) : said;
 }
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { settleIdentity } from '../../../src/volume/identity.ts';
 import type { Inspection } from '../../../src/volume/inspect.ts';
+import type { Volume } from '../../../src/volume/volume.ts';
 import { formatRecord, parseRecord, type VolumeRecord } from '../../../src/volume/volume-record.ts';
 import {
   type Bench,
@@ -108,8 +109,8 @@ describe('with no resize under way', () => {
   });
 });
 
-describe('with a resize under way nothing goes by who wrote block 0', () => {
-  for (const mark of [null, { resizes: 2 }, { resizes: 3 }, { resizes: 4 }, { volumeId: 'decaf', resizes: 1 }]) {
+describe('with a resize under way block 0 tells what it came to, whoever wrote it', () => {
+  for (const mark of [null, { resizes: 3 }, { resizes: 4 }, { volumeId: 'decaf', resizes: 1 }]) {
     test(mark === null ? 'by s3backer' : JSON.stringify(mark), () => {
       const growing = { resizeToBytes: 32 * BLOCK };
       assert.equal(settled(growing, { blocks: 16, mark }).blocks, 16);
@@ -120,6 +121,25 @@ describe('with a resize under way nothing goes by who wrote block 0', () => {
       assert.deepEqual([takenBack.blocks, takenBack.resizingTo, takenBack.block0Differs], [16, 8, true]);
       assert.equal(settled(shrinking, { blocks: 16, mark }).blocks, 16);
       assert.equal(settled(shrinking, { blocks: 4, mark }).blocks, 4);
+    });
+  }
+
+  for (const resizes of [0, 2]) {
+    test(`but for ours of resize ${resizes}, before it, and another size: it counts as not there`, () => {
+      const mark = { resizes };
+      const growing = { resizeToBytes: 32 * BLOCK };
+      const notBegun = settled(growing, { blocks: 16, mark });
+      assert.deepEqual([notBegun.blocks, notBegun.block0Differs], [16, false]);
+      for (const blocks of [8, 64]) {
+        const finished = settled(growing, { blocks, mark });
+        assert.deepEqual(finished, { blocks: 32, resizes: 4, resizingTo: null, block0Differs: true, stale: true });
+      }
+      const shrinking = { resizeToBytes: 8 * BLOCK };
+      for (const blocks of [4, 12, 64]) {
+        const takenBack = settled(shrinking, { blocks, mark });
+        assert.deepEqual(takenBack, { blocks: 16, resizes: 3, resizingTo: null, block0Differs: true, stale: true });
+      }
+      assert.deepEqual(settled(shrinking, { blocks: 8, mark }).resizingTo, 8);
     });
   }
 
@@ -236,6 +256,76 @@ describe('a put of block 0 that arrives after the resize', () => {
     const next = await made.open(NO_SIZES);
     assert.equal(next.device.geometry.sizeBytes, 64 * BLOCK);
     await next.close(never);
+  });
+});
+
+describe('a put of block 0 of an earlier resize that arrives while another is under way', () => {
+  /** A volume of 64 blocks whose shrink to 32 has failed; and its put of block 0, which has not arrived. */
+  async function afterFailedShrink(): Promise<{ made: Bench; volume: Volume; late: Operation | undefined }> {
+    const made = bench();
+    const volume = await made.open();
+    for (const block of [0, 40]) await writeBlock(volume, block);
+    let fails = true;
+    made.store.before = ({ kind, keys }) => {
+      if (!fails || kind !== 'put' || keys[0] !== BLOCK_0) return;
+      fails = false;
+      throw unreachable();
+    };
+    await assert.rejects(volume.resize(32 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
+    assert.equal(await sizeInBlock0(made), 64);
+    return { made, volume, late: putsOf(made, BLOCK_0).at(-2) };
+  }
+
+  /** What the next start finds. */
+  async function reopened(made: Bench): Promise<Volume> {
+    const next = bench({ bucket: made.store.inner });
+    const volume = await next.open(NO_SIZES);
+    const blocks = volume.device.geometry.sizeBytes / BLOCK;
+    assert.equal(await sizeInBlock0(next), blocks);
+    assert.deepEqual([(await recordIn(next.store))?.sizeBytes, volume.record.resizeToBytes], [blocks * BLOCK, null]);
+    assert.deepEqual(
+      next.log.messages('warn').filter((message) => /smaller/.test(message)),
+      [],
+    );
+    assert.deepEqual(await readBlock(volume, 40), blockOf(40));
+    return volume;
+  }
+
+  test('a growing that had not come to block 0 is finished', async () => {
+    const { made, volume, late } = await afterFailedShrink();
+    made.store.before = ({ kind, keys, options }) => {
+      const grown = options.headers?.metadata?.['s3backer-filesize'] === String(128 * BLOCK);
+      if (kind === 'put' && keys[0] === BLOCK_0 && grown) throw unreachable();
+    };
+    await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
+    await arrives(made, late);
+    assert.equal(await sizeInBlock0(made), 32);
+    assert.equal((await reopened(made)).device.geometry.sizeBytes, 128 * BLOCK);
+  });
+
+  test('what was written beyond the old end of a growing is there', async () => {
+    const { made, volume, late } = await afterFailedShrink();
+    let records = 0;
+    made.store.before = ({ kind, keys }) => {
+      if (kind === 'put' && keys[0] === RECORD && ++records === 2) throw unreachable();
+    };
+    await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
+    await writeBlock(volume, 100);
+    await arrives(made, late);
+    const next = await reopened(made);
+    assert.equal(next.device.geometry.sizeBytes, 128 * BLOCK);
+    assert.deepEqual(await readBlock(next, 100), blockOf(100));
+  });
+
+  test('a shrink is taken back', async () => {
+    const { made, volume, late } = await afterFailedShrink();
+    let records = 0;
+    made.store.before = ({ kind, keys }) => {
+      if (kind === 'put' && keys[0] === RECORD && ++records === 2) throw unreachable();
+    };
+    await assert.rejects(volume.resize(16 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
+    await arrives(made, late);
+    assert.equal((await reopened(made)).device.geometry.sizeBytes, 64 * BLOCK);
   });
 });
 
