@@ -9,6 +9,9 @@ const RESIZES = 'bucketdisk-resizes';
 /** An id of a record that somebody has made by hand may be anything, and a header carries only this much for certain. */
 const VOLUME_ID = /^[0-9A-Za-z-]{1,64}$/;
 
+/** More than anybody makes. One that is larger has not been counted, and would soon be more than a record can hold. */
+const RESIZES_MAX = 1_000_000_000;
+
 /** With which of the volume's resizes its size was written. s3backer writes block 0 without it. */
 export interface SizeMark {
   readonly volumeId: string;
@@ -35,7 +38,7 @@ export function parseVolumeMetadata({ metadata }: ObjectInfo): VolumeMetadata | 
   if (blockSizeBytes === 0 || sizeBytes === 0) return null;
   const volumeId = metadata[VOLUME];
   const resizes = parseCount(metadata[RESIZES]);
-  const mark = volumeId === undefined || resizes === null ? null : { volumeId, resizes };
+  const mark = volumeId === undefined || resizes === null || resizes > RESIZES_MAX ? null : { volumeId, resizes };
   return { sizeBytes, blockSizeBytes, mark };
 }
 

@@ -384,3 +384,21 @@ test('a record that was deleted is made again from block 0, which is then that o
     await again.close(never);
   }
 });
+
+test('a count of resizes in block 0 that is as large as numbers go does not make the record one that cannot be read', async () => {
+  const made = bench();
+  const volume = await made.open();
+  await writeBlock(volume, 0);
+  await volume.close(never);
+  const found = await made.store.inner.head(BLOCK_0);
+  const metadata = { ...found?.metadata, 'bucketdisk-resizes': String(Number.MAX_SAFE_INTEGER) };
+  await putS3backerBlock(made.store.inner, BLOCK_0, blockOf(0), metadata);
+  for (const blocks of [128, 256]) {
+    const again = await made.open(NO_SIZES);
+    await again.resize(blocks * BLOCK, { force: false });
+    await again.close(never);
+  }
+  const last = await made.open(NO_SIZES);
+  assert.equal(last.device.geometry.sizeBytes, 256 * BLOCK);
+  await last.close(never);
+});

@@ -32,7 +32,7 @@ test('our mark goes beside them; without all of it nothing says that it was us',
   assert.deepEqual(parseVolumeMetadata(info(metadata)), marked);
   const { 'bucketdisk-volume': _, ...anonymous } = metadata;
   assert.equal(parseVolumeMetadata(info(anonymous))?.mark, null);
-  for (const bad of ['', '-1', 'x', '1.5', '9007199254740993'])
+  for (const bad of ['', '-1', 'x', '1.5', '1000000001', '9007199254740993'])
     assert.equal(parseVolumeMetadata(info({ ...metadata, 'bucketdisk-resizes': bad }))?.mark, null, bad);
 });
 
