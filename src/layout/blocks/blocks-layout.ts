@@ -12,6 +12,7 @@ import { isAllZero } from '../../lib/zeros.ts';
 import type { ObjectData, ObjectStore } from '../../object/object-store.ts';
 import type { Batch, Extent, Layout } from '../layout.ts';
 import type { BlockCodec } from './block-codec.ts';
+import { BlockDiscards } from './block-discards.ts';
 import { BlockInspector } from './block-inspector.ts';
 import type { BlockKeys } from './block-keys.ts';
 import { listBlocks } from './block-listing.ts';
@@ -75,6 +76,7 @@ export class BlocksLayout implements Layout, BlockWorker {
   /** What block 0 says, or is about to say. */
   #recorded: VolumeMetadata & { readonly mark: SizeMark };
   readonly #survey: BlockSurvey | null;
+  readonly #discards: BlockDiscards;
 
   constructor(options: BlocksLayoutOptions) {
     this.blockSizeBytes = options.blockSizeBytes;
@@ -87,6 +89,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#clock = options.clock;
     this.#queues = new BlockQueues(this, options.exclusive);
     this.#deletes = new DeleteBatcher(options.store);
+    this.#discards = new BlockDiscards({ ...options, deletes: this.#deletes, stop: this.#stop.signal });
     this.#readPlaces = new Semaphore(options.inFlightBlocksMax);
     this.#writePlaces = new Semaphore(options.inFlightBlocksMax);
     this.#blockCount = options.sizeBytes / options.blockSizeBytes;
@@ -208,7 +211,7 @@ export class BlocksLayout implements Layout, BlockWorker {
         signal,
       );
       // Objects beyond the end, left by an earlier and larger life of the volume, must not come back to life.
-      await this.#deleteListed(before, after, signal);
+      await this.#discards.run(before, after, signal);
     }
     // The new size counts once block 0 says so; where that fails, nothing has been forgotten of what would be cut off.
     this.#recorded = { ...this.#recorded, sizeBytes, mark: { ...this.#recorded.mark, resizes: nth } };
@@ -245,7 +248,7 @@ export class BlocksLayout implements Layout, BlockWorker {
    * with how many it has been so far. CANCELLED when `signal` aborts.
    */
   discardBeyondEnd(end: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<number> {
-    return this.#deleteListed(this.#blockCount, end, signal, onDeleted);
+    return this.#discards.run(this.#blockCount, end, signal, onDeleted);
   }
 
   /** Lists the volume's blocks: see BlockSurvey. */
@@ -271,7 +274,7 @@ export class BlocksLayout implements Layout, BlockWorker {
 
   async close(): Promise<void> {
     this.#stop.abort();
-    await Promise.allSettled([this.#queues.idle(), this.#survey?.running]);
+    await Promise.allSettled([this.#queues.idle(), this.#discards.idle(), this.#survey?.running]);
   }
 
   /** BlockWorker: bytes [start, end) of a block. */
@@ -386,22 +389,6 @@ export class BlocksLayout implements Layout, BlockWorker {
     const waited = this.#gates.run(first, Number.MAX_SAFE_INTEGER, true, () => ended(first));
     if (await raceAbort(waited, signal)) return;
     throw new StorageError('CANCELLED', `gave up waiting for ${what}`, { cause: signal.reason });
-  }
-
-  async #deleteListed(
-    first: number,
-    end: number,
-    signal: AbortSignal,
-    onDeleted?: (blocks: number) => void,
-  ): Promise<number> {
-    let deleted = 0;
-    const ends = AbortSignal.any([this.#stop.signal, signal]);
-    for await (const blocks of listBlocks(this.#store, this.#keys, first, end, ends)) {
-      await settleAll(blocks.map(({ block }) => this.#deletes.delete(this.#keys.keyOf(block))));
-      deleted += blocks.length;
-      onDeleted?.(deleted);
-    }
-    return deleted;
   }
 
   /** The bytes of a range, from those of its blocks: `readBlock` has bytes [start, end) of one. */

@@ -437,6 +437,71 @@ describe('giving up a resize', () => {
       }
     }
   }
+
+  /** A volume of 64 blocks with data at block 40, and an object beyond its end at 70; and a first delete that gets no answer. */
+  async function withHeldDelete() {
+    const made = bench();
+    const volume = await made.open();
+    for (const block of [0, 40]) await writeBlock(volume, block);
+    await made.store.inner.put('vol/00000046', blockOf(9999));
+    const { promise: answer, resolve: open } = Promise.withResolvers<void>();
+    let deletes = 0;
+    made.store.before = ({ kind }) => (kind === 'delete' && ++deletes === 1 ? answer : undefined);
+    return { ...made, volume, open, deletes: () => deletes };
+  }
+
+  for (const newBlocks of [32, 128]) {
+    test(`to ${newBlocks} blocks ends it where the bucket does not answer a delete, and a growing waits for that`, async () => {
+      const { store, clock, volume, open, deletes } = await withHeldDelete();
+      const stop = new AbortController();
+      const resizing = assert.rejects(volume.resize(newBlocks * BLOCK, { force: true, signal: stop.signal }), {
+        code: 'CANCELLED',
+      });
+      await clock.advance(1000);
+      assert.equal(deletes(), 1);
+      stop.abort();
+      await clock.run(resizing);
+      assert.equal(volume.device.geometry.sizeBytes, (newBlocks === 32 ? 32 : 64) * BLOCK);
+      assert.equal(volume.closedToClients, null);
+      const growing = volume.resize(128 * BLOCK, { force: false }).then(async () => {
+        for (const block of [40, 70]) await writeBlock(volume, block);
+      });
+      await clock.advance(1000);
+      assert.equal(volume.device.geometry.sizeBytes, (newBlocks === 32 ? 32 : 64) * BLOCK);
+      open();
+      await clock.run(growing);
+      await clock.advance(1000);
+      for (const block of [0, 40, 70]) {
+        const key = `vol/${block.toString(16).padStart(8, '0')}`;
+        assert.ok((await store.inner.head(key)) !== null, key);
+        assert.deepEqual(await readBlock(volume, block), blockOf(block));
+      }
+      await volume.close(never);
+    });
+  }
+
+  test('while the bucket does not answer a delete: a stop waits for that, or leaves the lease to lapse', async () => {
+    for (const hurried of [false, true]) {
+      const { store, clock, volume, open } = await withHeldDelete();
+      const stop = new AbortController();
+      const resizing = assert.rejects(volume.resize(32 * BLOCK, { force: true, signal: stop.signal }), {
+        code: 'CANCELLED',
+      });
+      await clock.advance(1000);
+      stop.abort();
+      await clock.run(resizing);
+      let closed = false;
+      const closing = volume.close(hurried ? AbortSignal.abort() : never).then((how) => {
+        closed = true;
+        return how;
+      });
+      await clock.advance(1000);
+      assert.equal(closed, hurried);
+      open();
+      assert.equal(await clock.run(closing), hurried ? 'cut' : 'clean');
+      assert.equal(JSON.parse(String((await store.inner.get(LEASE))?.body)).released, !hurried);
+    }
+  });
 });
 
 describe('closing', () => {
