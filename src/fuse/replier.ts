@@ -1,4 +1,5 @@
 /** Puts replies together and hands them to whoever writes them to the device. */
+import { allocateChecked } from '../lib/checksum.ts';
 import type { Errno } from './constants.ts';
 import { encodeReplyHeader, REPLY_HEADER_BYTES, TRANSFER_BYTES_MAX } from './wire.ts';
 
@@ -23,7 +24,7 @@ export class Replier {
   readonly #sink: ReplySink;
   readonly #aside: Buffer[] = [];
   #asideMade = 0;
-  readonly #slab = Buffer.allocUnsafeSlow(REPLY_HEADER_BYTES + TRANSFER_BYTES_MAX);
+  readonly #slab = allocateReply();
   readonly #header = this.#slab.subarray(0, REPLY_HEADER_BYTES);
 
   constructor(sink: ReplySink) {
@@ -45,7 +46,7 @@ export class Replier {
     if (spare !== undefined) return spare;
     if (this.#asideMade === ASIDE_MAX) return null;
     this.#asideMade++;
-    return Buffer.allocUnsafeSlow(REPLY_HEADER_BYTES + TRANSFER_BYTES_MAX);
+    return allocateReply();
   }
 
   giveAside(buffer: Buffer): void {
@@ -80,4 +81,10 @@ export class Replier {
     encodeReplyHeader(this.#slab, length, errno, uniqueLow, uniqueHigh);
     this.#sink.send(this.#slab, length);
   }
+}
+
+/** For the largest reply. */
+function allocateReply(): Buffer {
+  const bytes = REPLY_HEADER_BYTES + TRANSFER_BYTES_MAX;
+  return allocateChecked(bytes) ?? Buffer.allocUnsafeSlow(bytes);
 }

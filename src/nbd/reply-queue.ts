@@ -152,10 +152,13 @@ export class ReplyQueue {
     return heldBytes;
   }
 
-  /** Forgets everything and returns all bytes held. Slabs and what was lent are not used again, as the system may still read them. */
+  /** Nothing is written any more, as the connection has closed: forgets everything, and returns all bytes held. */
   discard(): number {
     let heldBytes = this.#openHeldBytes;
-    for (const part of [...this.#batch, ...this.#parts]) heldBytes += part.heldBytes;
+    for (const { heldBytes: held, lent } of [...this.#batch, ...this.#parts]) {
+      heldBytes += held;
+      if (lent !== undefined) this.#giveBack(lent);
+    }
     this.#slab = NO_SLAB;
     this.#start = this.#end = this.#openHeldBytes = 0;
     this.#parts.length = 0;

@@ -109,7 +109,10 @@ export class Transmission {
 
   /** The client is gone: nothing is answered any more. What the device holds is given back as it completes. */
   abandon(): void {
-    if (this.#state === 'payload') this.#options.budget.give(this.#payload.length);
+    if (this.#state === 'payload') {
+      this.#options.budget.give(this.#payload.length);
+      this.#options.payloads.give(this.#payload);
+    }
     this.#payload = NO_PAYLOAD;
     this.#state = 'ended';
     this.#runner.abandon();

@@ -9,8 +9,8 @@ import type { Disk } from '../lib/disk.ts';
 import { isStorageError, StorageError } from '../lib/errors.ts';
 
 const FORMAT = 'bucketdisk-cache';
-/** Since 2 what clients have written is checked by XXH64, in the log and in the read cache. */
-const VERSION = 2;
+/** Since 3 whole pages of what clients have written are checked by XXH3, in the log and in the read cache. */
+const VERSION = 3;
 const NAME = 'volume.json';
 /** Written before the other, and read where that is damaged: without either, writes in the log would be nobody's. */
 const COPY_NAME = 'volume.json.copy';

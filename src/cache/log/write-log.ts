@@ -247,7 +247,7 @@ export class WriteLog {
     const number = this.#add(DATA, position, offset, length);
     for (let index = 0; index < checksumCount; index++) {
       const { from, to } = pagePart(offset, length, index);
-      const checksum = checksumOf(slab.buffer.subarray(dataAt + from, dataAt + to));
+      const checksum = checksumOf(slab.buffer, dataAt + from, dataAt + to);
       writeChecksum(slab.buffer, at, index, checksum);
       this.records.setChecksum(number, index, checksum);
     }
@@ -384,7 +384,7 @@ export class WriteLog {
     const start = pagePart(offset, length, index).from;
     for (let page = index; page < index + count; page++) {
       const { from, to } = pagePart(offset, length, page);
-      if (checksumOf(bytes.subarray(from - start, to - start)) === this.records.checksum(number, page)) continue;
+      if (checksumOf(bytes, from - start, to - start) === this.records.checksum(number, page)) continue;
       const at = offset + from;
       throw new StorageError(
         'CORRUPT',

@@ -5,9 +5,9 @@ import { PAGE_BYTES } from '../page.ts';
 import { LINE_BYTES, LINE_PAGES, lineOf, runLength, scatter } from './geometry.ts';
 import type { SlotTable } from './slot-table.ts';
 
-/** Of a page's bytes, with the page's number in it: neither another page's bytes nor another page's checksum matches. */
-export function pageChecksum(page: number, bytes: Buffer): number {
-  return (checksumOf(bytes) ^ scatter(page)) >>> 0;
+/** Of a page's bytes from `at` on, with the page's number in it: neither another page's bytes nor another page's checksum matches. */
+export function pageChecksum(page: number, bytes: Buffer, at: number): number {
+  return (checksumOf(bytes, at, at + PAGE_BYTES) ^ scatter(page)) >>> 0;
 }
 
 export interface LineReaderOptions {
@@ -97,7 +97,7 @@ export class LineReader {
     // The run goes on in the slots behind.
     const steps = lineOf(from);
     const expected = this.#options.table.checksumAt(slot + steps, from - steps * LINE_PAGES);
-    return pageChecksum(page, target.subarray(end - PAGE_BYTES, end)) === expected;
+    return pageChecksum(page, target, end - PAGE_BYTES) === expected;
   }
 
   /** To find the page that the disk fails to read. */

@@ -313,7 +313,7 @@ export class ReadCache {
     for (let at = 0; at < data.length; at += PAGE_BYTES) {
       const index = at / PAGE_BYTES;
       if ((write.wanted & (1 << (from + index))) === 0) continue;
-      const checksum = pageChecksum(firstPage + index, data.subarray(at, at + PAGE_BYTES));
+      const checksum = pageChecksum(firstPage + index, data, at);
       this.#table.setPage(slot, from + index, checksum);
     }
     // Not by a write that had been begun before the one that failed.

@@ -3,7 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
-import { checksumOf, longChecksumOf } from '../../../src/lib/checksum.ts';
+import { xxhash3 } from 'hash-wasm';
+import { allocateChecked, checksumOf, isChecked, longChecksumOf } from '../../../src/lib/checksum.ts';
+import { assemblePageHash } from '../../../src/lib/page-hash/assemble.ts';
+import { PAGE_HASH_CODE } from '../../../src/lib/page-hash/code.ts';
+import { PageHash } from '../../../src/lib/page-hash/page-hash.ts';
 import { Random } from '../../support/random.ts';
 import { sealSectors } from '../../support/sectors.ts';
 
@@ -15,18 +19,65 @@ function randomBytes(length: number, seed: number): Buffer {
   return Buffer.from(Array.from({ length }, () => random.below(256)));
 }
 
-test('is XXH64, or the lower half of it', () => {
+function lowerHalf(hash: string): number {
+  return Number.parseInt(hash.slice(8), 16);
+}
+
+test('is XXH64, or the lower half of it, of what is no page', () => {
   const known = { '': 'ef46db3751d8e999', a: 'd24ec4f1a98c6e5b', abc: '44bc2cf5ad770999' };
   for (const [text, hash] of Object.entries(known)) {
     assert.equal(longChecksumOf(Buffer.from(text)), hash);
-    assert.equal(checksumOf(Buffer.from(text)), Number.parseInt(hash.slice(8), 16));
+    assert.equal(checksumOf(Buffer.from(text)), lowerHalf(hash));
   }
+});
+
+test('is the lower half of XXH3 of a page, wherever it lies', async () => {
+  const checked = allocateChecked(4 * PAGE_BYTES);
+  assert.ok(checked !== null && isChecked(checked) && isChecked(checked.subarray(1, 2)));
+  const property = fc.asyncProperty(fc.nat(), fc.nat(2 * PAGE_BYTES), async (seed, at) => {
+    const page = randomBytes(PAGE_BYTES, seed);
+    const expected = lowerHalf(await xxhash3(page));
+    const elsewhere = Buffer.alloc(4 * PAGE_BYTES, 0xaa);
+    for (const bytes of [checked, elsewhere]) {
+      page.copy(bytes, at);
+      assert.equal(checksumOf(bytes, at, at + PAGE_BYTES), expected);
+      assert.equal(checksumOf(bytes.subarray(at, at + PAGE_BYTES)), expected);
+    }
+    assert.ok(!isChecked(elsewhere));
+  });
+  await fc.assert(property, { numRuns: 50 });
+  for (const byte of [0, 1, 0xff]) {
+    const page = Buffer.alloc(PAGE_BYTES, byte);
+    assert.equal(checksumOf(page), lowerHalf(await xxhash3(page)));
+  }
+  assert.throws(() => checksumOf(checked, 4 * PAGE_BYTES - 1, 5 * PAGE_BYTES - 1), RangeError);
+});
+
+test('the code of the page hash is that of its source', async () => {
+  assert.equal(PAGE_HASH_CODE, (await assemblePageHash()).toString('base64'));
+});
+
+test('buffers to check in never overlap, and end with the memory', () => {
+  const memory = new PageHash();
+  const first = memory.allocate(PAGE_BYTES + 1);
+  const second = memory.allocate(PAGE_BYTES);
+  assert.ok(first !== null && second !== null);
+  first.fill(1);
+  const before = memory.hash(first, 0);
+  second.fill(2);
+  assert.equal(memory.hash(first, 0), before);
+  assert.equal(second.byteOffset % PAGE_BYTES, 0);
+  assert.ok(second.byteOffset >= first.byteOffset + first.length);
+  assert.equal(memory.allocate(memory.memory.byteLength), null);
+  for (let left = memory.memory.byteLength / PAGE_BYTES; memory.allocate(PAGE_BYTES) !== null; left--)
+    assert.ok(left > 0);
+  assert.equal(memory.allocate(1), null);
 });
 
 test('is the same in whatever pieces it is reckoned', () => {
   for (const length of [64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 200 * KIB]) {
     const bytes = randomBytes(length, length);
-    assert.equal(Number.parseInt(longChecksumOf(bytes).slice(8), 16), checksumOf(bytes));
+    assert.equal(lowerHalf(longChecksumOf(bytes)), checksumOf(bytes));
   }
 });
 

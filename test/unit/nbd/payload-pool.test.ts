@@ -1,6 +1,7 @@
 /** Payload buffers: of the right length, used again, and not kept without bound. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isChecked } from '../../../src/lib/checksum.ts';
 import { PayloadPool } from '../../../src/nbd/payload-pool.ts';
 
 test('a buffer given back is the next of its length; other lengths are not kept', () => {
@@ -27,4 +28,17 @@ test('no more is kept than was allowed', () => {
   const pages = [pool.take(4096), pool.take(4096), pool.take(4096)];
   for (const page of pages) pool.give(page);
   assert.equal(pool.keptBytes, 8192);
+});
+
+test('large buffers are of checked memory: used again always, and no more of them than was allowed', () => {
+  const length = 64 * 1024;
+  const pool = new PayloadPool(2 * length);
+  const [one, two, three] = [pool.take(length), pool.take(length), pool.take(length)];
+  assert.deepEqual([one, two, three].map(isChecked), [true, true, false]);
+  for (const buffer of [one, two, three]) pool.give(buffer);
+  assert.equal(pool.keptBytes, length);
+  const again = [pool.take(length), pool.take(length), pool.take(length)];
+  assert.deepEqual(new Set(again), new Set([one, two, three]));
+  assert.ok(!isChecked(pool.take(length)));
+  assert.equal(pool.keptBytes, 0);
 });
