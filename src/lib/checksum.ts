@@ -3,10 +3,12 @@
  * own, and whatever ends with its CRC-32 has the same CRC-32 as anything else that does. A stale page in place of another would pass.
  */
 import xxhash from 'xxhash-wasm';
-import { HASHED_PAGE_BYTES, PageHash } from './page-hash/page-hash.ts';
+import { HASHED_PAGE_BYTES } from './page-hash/layout.ts';
+import { PageHash } from './page-hash/page-hash.ts';
+import { PortablePageHash } from './page-hash/portable-page-hash.ts';
 
 const { create64, h64Raw } = await xxhash();
-const PAGES = new PageHash();
+const PAGES = PageHash.isSupported ? new PageHash() : await PortablePageHash.load();
 
 const LOW_WORD = 0xffff_ffffn;
 /** The hash works on a copy in memory that only grows. */

@@ -1,5 +1,6 @@
 /** What lies where in the memory that the page hash works on. */
 
+export const HASHED_PAGE_BYTES = 4096;
 /** A page that lies elsewhere is copied to here. The secret of the hash is in front of it. */
 export const SCRATCH_START: number = 4096;
 /** From here on the memory is for buffers. */

@@ -1,8 +1,6 @@
 /** A hash of pages, made in a memory of its own. */
 import { PAGE_HASH_CODE } from './code.ts';
-import { BUFFERS_START, SCRATCH_START } from './layout.ts';
-
-export const HASHED_PAGE_BYTES = 4096;
+import { BUFFERS_START, HASHED_PAGE_BYTES, SCRATCH_START } from './layout.ts';
 
 interface PageHashExports {
   readonly memory: { readonly buffer: ArrayBuffer };
@@ -11,11 +9,19 @@ interface PageHashExports {
 
 /** What is used of it: TypeScript has its types only beside those of a browser. */
 declare const WebAssembly: {
+  readonly validate: (code: Uint8Array) => boolean;
   readonly Module: new (code: Uint8Array) => object;
   readonly Instance: new (module: object) => { readonly exports: unknown };
 };
 
+const CODE = Buffer.from(PAGE_HASH_CODE, 'base64');
+
 export class PageHash {
+  /** Whether it runs on this machine: not on processors without SIMD. */
+  static get isSupported(): boolean {
+    return WebAssembly.validate(CODE);
+  }
+
   /** All of it, for good: it never grows, as that would take it from the buffers in it. */
   readonly memory: ArrayBuffer;
   readonly #scratch: Buffer;
@@ -23,7 +29,7 @@ export class PageHash {
   #taken = BUFFERS_START;
 
   constructor() {
-    const module = new WebAssembly.Module(Buffer.from(PAGE_HASH_CODE, 'base64'));
+    const module = new WebAssembly.Module(CODE);
     const { memory, pageHash } = new WebAssembly.Instance(module).exports as PageHashExports;
     this.memory = memory.buffer;
     this.#scratch = Buffer.from(memory.buffer, SCRATCH_START, HASHED_PAGE_BYTES);

@@ -1,6 +1,8 @@
 /** The checksum of what clients have written. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { xxhash3 } from 'hash-wasm';
@@ -8,6 +10,7 @@ import { allocateChecked, checksumOf, isChecked, longChecksumOf } from '../../..
 import { assemblePageHash } from '../../../src/lib/page-hash/assemble.ts';
 import { PAGE_HASH_CODE } from '../../../src/lib/page-hash/code.ts';
 import { PageHash } from '../../../src/lib/page-hash/page-hash.ts';
+import { PortablePageHash } from '../../../src/lib/page-hash/portable-page-hash.ts';
 import { Random } from '../../support/random.ts';
 import { sealSectors } from '../../support/sectors.ts';
 
@@ -51,6 +54,31 @@ test('is the lower half of XXH3 of a page, wherever it lies', async () => {
     assert.equal(checksumOf(page), lowerHalf(await xxhash3(page)));
   }
   assert.throws(() => checksumOf(checked, 4 * PAGE_BYTES - 1, 5 * PAGE_BYTES - 1), RangeError);
+});
+
+test('is the same on a machine without SIMD', async () => {
+  const portable = await PortablePageHash.load();
+  assert.equal(portable.allocate(), null);
+  for (let seed = 0; seed < 20; seed++) {
+    const bytes = randomBytes(2 * PAGE_BYTES, seed);
+    assert.equal(portable.hash(bytes, seed), checksumOf(bytes, seed, seed + PAGE_BYTES));
+  }
+  assert.throws(() => portable.hash(Buffer.alloc(PAGE_BYTES), 1), RangeError);
+});
+
+test('there is one also on a processor without SIMD, as in many virtual machines', async (t) => {
+  // On others every 64-bit processor has what is needed.
+  if (process.arch !== 'x64') return t.skip('on x64 only');
+  const module = new URL('../../../src/lib/checksum.ts', import.meta.url).href;
+  const script = `const { allocateChecked, checksumOf } = await import('${module}');
+    process.stdout.write(JSON.stringify([allocateChecked(4096), checksumOf(Buffer.alloc(4096, 7))]));`;
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--no-enable-sse4-1',
+    '--input-type=module',
+    '--eval',
+    script,
+  ]);
+  assert.deepEqual(JSON.parse(stdout), [null, checksumOf(Buffer.alloc(PAGE_BYTES, 7))]);
 });
 
 test('the code of the page hash is that of its source', async () => {
