@@ -78,7 +78,9 @@ export class Uploader {
   #uploadedBytes = 0;
   #failure: { readonly error: unknown; readonly sinceMs: number } | null = null;
   #fatal: unknown = null;
-  /** Since when the disk has not been able to read what is to be uploaded. */
+  /** The disk could not read the batch that was prepared last. */
+  #unreadable = false;
+  /** Since when that has been met again and again. */
   #unreadableSinceMs: number | null = null;
   /** The last one begun. Never rejects. */
   #checkpointing: Promise<void> = Promise.resolve();
@@ -181,6 +183,7 @@ export class Uploader {
         this.#working = true;
         const batch: UploadBatch = await (prepared ?? this.#prepare(this.#options.store.log.records.first));
         prepared = null;
+        this.#unreadableSinceMs = null;
         if (this.#stop.signal.aborted) return;
         this.#options.sent.set(batch.blocks);
         const sending = this.#send(batch);
@@ -198,6 +201,8 @@ export class Uploader {
         // All of it is read once more: what has been written since may be what mends it, as where a block is lost, and need not be sent twice.
         prepared = null;
         await this.#preparing;
+        // From the moment that it is tried again: one that failed early in a long sending has not failed for as long.
+        if (this.#unreadable) this.#unreadableSinceMs ??= this.#options.clock.now();
         if (isStorageError(error, 'FENCED')) {
           this.#fatal = error;
           this.#fail(error);
@@ -262,10 +267,10 @@ export class Uploader {
     try {
       const { blockSizeBytes, sizeBytes } = layout;
       const batch = await buildBatch({ store, clean, blockSizeBytes, sizeBytes, givesUp }, first, end);
-      this.#unreadableSinceMs = null;
+      this.#unreadable = false;
       return batch;
     } catch (error) {
-      this.#unreadableSinceMs ??= clock.now();
+      this.#unreadable = true;
       throw error;
     }
   }

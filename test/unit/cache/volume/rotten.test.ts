@@ -181,3 +181,38 @@ for (const data of [PART, PAGE]) {
     await assertNotOlder(one);
   });
 }
+
+test('a disk that fails to read twice, with a long sending between: nothing counts as lost', async () => {
+  const ageMs = 120_000;
+  const one = machine({ latencyMs: () => 10 });
+  const { clock } = one.bench;
+  const volume = await one.open({}, { cache: { triggers: { ageMs, dirtyBytesMax: 1e9 } } });
+  await write(one, volume, 50, blockOf(50));
+  // A batch of its own, as no flush has covered it yet; so much that some of it is on the disk only, once it is synced.
+  for (let write = 0; write < 96; write++) {
+    const block = write % 48;
+    await clock.run(Promise.resolve(volume.device.write(block * BLOCK, blockOf(block), { fua: false })));
+  }
+  let failures = 0;
+  const failReads = async (forMs: number): Promise<void> => {
+    const { readErrors } = one.disk.incidents;
+    one.disk.faults = { ...one.disk.faults, read: 1 };
+    await clock.sleep(forMs, never);
+    one.disk.faults = { ...one.disk.faults, read: 0 };
+    failures += one.disk.incidents.readErrors - readErrors;
+  };
+  let again: Promise<void> | undefined;
+  whileSending(one, 50, async () => {
+    await failReads(100);
+    assert.equal(failures, 1);
+    await clock.sleep(10 * 60_000, never);
+    again = failReads(700);
+  });
+  await clock.advance(13 * 60_000);
+  await again;
+  assert.equal(failures, 2);
+  await upload(one, volume);
+  assert.equal(volume.cached?.status().damagedPages, 0);
+  assert.deepEqual(await stored(one, 1), blockOf(1));
+  await finish(one, volume);
+});
