@@ -119,6 +119,8 @@ export class RequestRunner {
     try {
       done = this.#device.write(request.offset, data, writeOptions(request.flags));
     } catch (error) {
+      // Refused before it was begun, as beyond the end of a volume that has shrunk.
+      this.#payloads.give(data);
       this.#writeFailed(request, data, error);
       return;
     }
@@ -176,10 +178,13 @@ export class RequestRunner {
     const { offset, length } = request;
     const isSmall = length <= COPIED_PAYLOAD_BYTES_MAX;
     const target = isSmall ? this.#small.subarray(0, length) : this.#payloads.take(length);
-    if (this.#device.readInto?.(target, offset) !== true) {
-      if (!isSmall) this.#payloads.give(target);
-      return false;
+    let here = false;
+    try {
+      here = this.#device.readInto?.(target, offset) === true;
+    } finally {
+      if (!here && !isSmall) this.#payloads.give(target);
     }
+    if (!here) return false;
     this.#replier.data(request, target, !isSmall);
     this.#replies.hold(length);
     this.#stats.succeeded(request.type, length, request.startedMs);

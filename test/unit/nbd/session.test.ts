@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { isChecked } from '../../../src/lib/checksum.ts';
+import { StorageError } from '../../../src/lib/errors.ts';
 import { silentLog } from '../../../src/lib/log.ts';
 import { Command, CommandFlag, Option } from '../../../src/nbd/constants.ts';
 import { InFlightBudget, SharedBudget } from '../../../src/nbd/in-flight-budget.ts';
@@ -30,8 +32,7 @@ interface Conversation {
   output(): Buffer;
 }
 
-function converse(): Conversation {
-  const device = new MemoryDevice(SIZE);
+function converse(device = new MemoryDevice(SIZE), payloads = new PayloadPool(0)): Conversation {
   const replies = new ReplyQueue(new SlabPool(4));
   const turn = new Turn();
   const session = new Session({
@@ -39,7 +40,7 @@ function converse(): Conversation {
     limits: { inFlightRequestsMax: 10, unsentBytesMax: Number.POSITIVE_INFINITY },
     replies,
     budget: new InFlightBudget(new SharedBudget(2 ** 40), 2 ** 40, () => {}),
-    payloads: new PayloadPool(0),
+    payloads,
     turn,
     onNegotiated: () => {},
     onProgress: () => {},
@@ -166,3 +167,31 @@ test('no bytes, however wrong, make it throw', () => {
     { numRuns: 300 },
   );
 });
+
+/** Refuses everything at once, as a volume does beyond the end that it has now. */
+class ShrunkDevice extends MemoryDevice {
+  readInto(): boolean {
+    throw new StorageError('INVALID', 'past the end');
+  }
+
+  override write(): void {
+    throw new StorageError('NO_SPACE', 'past the end');
+  }
+}
+
+for (const [name, request] of [
+  ['read', { type: Command.READ, cookie: 1n, offset: 0, length: SIZE }],
+  ['write', { type: Command.WRITE, cookie: 1n, offset: 0, payload: Buffer.alloc(SIZE) }],
+] as const) {
+  test(`a ${name} that the device refuses at once costs no buffer for good`, () => {
+    const payloads = new PayloadPool(SIZE);
+    const { session, turn } = converse(new ShrunkDevice(SIZE), payloads);
+    const bytes = Buffer.concat([clientFlagsBytes(3), optionBytes(Option.GO, infoData('', [])), requestBytes(request)]);
+    for (let at = 0; at < bytes.length; ) {
+      while (turn.isOver) turn.next();
+      at += session.feed(bytes, at, bytes.length);
+    }
+    assert.equal(session.requests, 1);
+    assert.ok(isChecked(payloads.take(SIZE)), 'there is only one, and it was given back');
+  });
+}
