@@ -5,17 +5,27 @@
 import { allocateChecked, isChecked } from '../lib/checksum.ts';
 
 const POOLED_BYTES_MIN = 512;
-/** Those of such lengths are of memory in which what is read is checked faster. It is never given back, and there is only so much of it. */
+/** From here on they are of memory in which what is read is checked faster. It is never given back, and there is only so much of it. */
 const CHECKED_BYTES_MIN = 32 * 1024;
-const CHECKED_BYTES_MAX = 4 * 1024 * 1024;
+/** For each length: as no part of that memory changes its length, many writes of one would leave none for reads of another. */
+const CHECKED_BYTES_PER_LENGTH = 4 * 1024 * 1024;
+
+/** The buffers of one length. */
+interface Kept {
+  /** Nobody uses these. */
+  readonly free: Buffer[];
+  /** Nor these, of checked memory. */
+  readonly checked: Buffer[];
+  /** Of checked memory, in use or not. */
+  checkedBytes: number;
+}
 
 export class PayloadPool {
   readonly #keptBytesMax: number;
   #keptBytes = 0;
   /** Of checked memory, in use or not. */
   #checkedBytes = 0;
-  /** Free buffers by the binary logarithm of their length. */
-  readonly #free: Buffer[][] = Array.from({ length: 32 }, () => []);
+  readonly #lengths: readonly Kept[] = Array.from({ length: 32 }, () => ({ free: [], checked: [], checkedBytes: 0 }));
 
   /** At most `keptBytesMax` bytes are kept while nobody uses them, and as many of checked memory. */
   constructor(keptBytesMax: number) {
@@ -28,30 +38,40 @@ export class PayloadPool {
 
   /** A buffer of exactly `length` bytes, with anything in it. */
   take(length: number): Buffer {
-    const kept = isPooled(length) ? this.#free[31 - Math.clz32(length)]?.pop() : undefined;
-    if (kept === undefined) return this.#allocate(length);
-    if (!isChecked(kept)) this.#keptBytes -= length;
-    return kept;
+    const kept = this.#keptOf(length);
+    if (kept === undefined) return Buffer.allocUnsafeSlow(length);
+    const checked = kept.checked.pop() ?? this.#allocateChecked(length, kept);
+    if (checked !== null) return checked;
+    const free = kept.free.pop();
+    if (free === undefined) return Buffer.allocUnsafeSlow(length);
+    this.#keptBytes -= length;
+    return free;
   }
 
   /** The caller must know that nobody looks at `buffer` any more. */
   give(buffer: Buffer): void {
-    const length = buffer.length;
-    if (!isChecked(buffer)) {
-      if (!isPooled(length) || this.#keptBytes + length > this.#keptBytesMax) return;
+    const { length } = buffer;
+    const kept = this.#keptOf(length);
+    if (kept === undefined) return;
+    if (isChecked(buffer)) {
+      kept.checked.push(buffer);
+    } else if (this.#keptBytes + length <= this.#keptBytesMax) {
+      kept.free.push(buffer);
       this.#keptBytes += length;
     }
-    this.#free[31 - Math.clz32(length)]?.push(buffer);
   }
 
-  #allocate(length: number): Buffer {
-    const lasts =
-      isPooled(length) &&
-      length >= CHECKED_BYTES_MIN &&
-      length <= CHECKED_BYTES_MAX &&
-      this.#checkedBytes + length <= this.#keptBytesMax;
-    const checked = lasts ? allocateChecked(length) : null;
-    if (checked === null) return Buffer.allocUnsafeSlow(length);
+  /** By the binary logarithm of the length. */
+  #keptOf(length: number): Kept | undefined {
+    return isPooled(length) ? this.#lengths[31 - Math.clz32(length)] : undefined;
+  }
+
+  #allocateChecked(length: number, kept: Kept): Buffer | null {
+    if (length < CHECKED_BYTES_MIN || kept.checkedBytes + length > CHECKED_BYTES_PER_LENGTH) return null;
+    if (this.#checkedBytes + length > this.#keptBytesMax) return null;
+    const checked = allocateChecked(length);
+    if (checked === null) return null;
+    kept.checkedBytes += length;
     this.#checkedBytes += length;
     return checked;
   }

@@ -42,3 +42,22 @@ test('large buffers are of checked memory: used again always, and no more of the
   assert.ok(!isChecked(pool.take(length)));
   assert.equal(pool.keptBytes, 0);
 });
+
+test('many buffers of one length leave checked memory for those of others', () => {
+  const pool = new PayloadPool(32 * 1024 * 1024);
+  const many = Array.from({ length: 512 }, () => pool.take(64 * 1024));
+  const one = pool.take(1024 * 1024);
+  assert.ok(isChecked(one));
+  for (const buffer of many) pool.give(buffer);
+  assert.equal(pool.keptBytes, many.filter((buffer) => !isChecked(buffer)).length * 64 * 1024);
+});
+
+test('of kept buffers those of checked memory come first', () => {
+  const length = 32 * 1024;
+  const pool = new PayloadPool(length);
+  const [checked, other] = [pool.take(length), pool.take(length)];
+  assert.deepEqual([checked, other].map(isChecked), [true, false]);
+  pool.give(checked);
+  pool.give(other);
+  assert.ok(pool.take(length) === checked && pool.take(length) === other);
+});
