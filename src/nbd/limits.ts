@@ -12,10 +12,7 @@ export interface NbdLimits {
   readonly inFlightRequestsMax: number;
   /** The same of all connections to one volume. A lone one gets half of it, which is what the Linux kernel's client sends at most. */
   readonly inFlightRequestsPerVolumeMax: number;
-  /**
-   * No further request is taken while this much output of the connection is unsent. Little, as large reads then take turns with one
-   * buffer, which stays in the processor's cache: with 1 MiB a hit of 1 MiB took 1.5 times the CPU time.
-   */
+  /** No further request is taken while this much output of the connection is unsent. Where large reads are at hand, it is less. */
   readonly unsentBytesMax: number;
   /** A peer in the midst of a payload or with replies to read, of which not even 512 KiB get through in this time, is disconnected. */
   readonly stallTimeoutMs: number;
@@ -28,6 +25,6 @@ export const DEFAULT_LIMITS: NbdLimits = {
   inFlightBytesMax: 128 * 1024 * 1024,
   inFlightRequestsMax: 1024,
   inFlightRequestsPerVolumeMax: 256,
-  unsentBytesMax: 256 * 1024,
+  unsentBytesMax: 1024 * 1024,
   stallTimeoutMs: 60_000,
 };

@@ -57,6 +57,7 @@ export class RequestRunner {
   /** Ends prefetches, which may take as long as the bucket needs for all that the cache holds. */
   readonly #hints = new AbortController();
   #inFlight = 0;
+  #readsAtHand = false;
   #abandoned = false;
 
   constructor(options: RequestRunnerOptions) {
@@ -73,6 +74,11 @@ export class RequestRunner {
   /** Requests the device has not answered. */
   get inFlight(): number {
     return this.#inFlight;
+  }
+
+  /** Whether the last read was a large one of what the device had at hand. */
+  get readsAtHand(): boolean {
+    return this.#readsAtHand;
   }
 
   /** What only was to be of use later is given up, so that nobody waits for it. */
@@ -183,6 +189,7 @@ export class RequestRunner {
       here = this.#device.readInto?.(target, offset) === true;
     } finally {
       if (!here && !isSmall) this.#payloads.give(target);
+      this.#readsAtHand = here && !isSmall;
     }
     if (!here) return false;
     this.#replier.data(request, target, !isSmall);

@@ -31,6 +31,13 @@ export interface TransmissionOptions extends RequestRunnerOptions {
  */
 const EAGER_REPLY_BYTES = 32 * 1024;
 
+/**
+ * While large reads are at hand, none is taken while this much output is unsent. So they take turns with one buffer, which stays in the
+ * processor's cache: with 1 MiB a hit of 1 MiB took 1.5 times the CPU time. What is not at hand is asked for earlier: the time that
+ * the device takes for it would be added to that of a slow client.
+ */
+const UNSENT_AT_HAND_BYTES_MAX = 256 * 1024;
+
 /** The payload of a refused request is read to its end up to this length, to stay in step with the client. */
 const SKIPPED_PAYLOAD_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
 
@@ -186,7 +193,8 @@ export class Transmission {
   #blocked(): boolean {
     const { inFlightRequestsMax, unsentBytesMax, replies, budget, turn } = this.#options;
     const { inFlight } = this;
-    return inFlight >= inFlightRequestsMax || replies.queuedBytes > unsentBytesMax || turn.isOver || !budget.hasSlot;
+    const unsentMax = this.#runner.readsAtHand ? Math.min(UNSENT_AT_HAND_BYTES_MAX, unsentBytesMax) : unsentBytesMax;
+    return inFlight >= inFlightRequestsMax || replies.queuedBytes > unsentMax || turn.isOver || !budget.hasSlot;
   }
 
   /** Returns the bytes it took. */

@@ -1,6 +1,7 @@
 /** A whole conversation without a socket: however its bytes are split, and wherever payloads land, the answer is the same. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { isChecked } from '../../../src/lib/checksum.ts';
 import { StorageError } from '../../../src/lib/errors.ts';
@@ -32,12 +33,16 @@ interface Conversation {
   output(): Buffer;
 }
 
-function converse(device = new MemoryDevice(SIZE), payloads = new PayloadPool(0)): Conversation {
+function converse(
+  device = new MemoryDevice(SIZE),
+  payloads = new PayloadPool(0),
+  unsentBytesMax = Number.POSITIVE_INFINITY,
+): Conversation {
   const replies = new ReplyQueue(new SlabPool(4));
   const turn = new Turn();
   const session = new Session({
     exports: tableOf({ name: 'disk', description: 'text', device }),
-    limits: { inFlightRequestsMax: 10, unsentBytesMax: Number.POSITIVE_INFINITY },
+    limits: { inFlightRequestsMax: 10, unsentBytesMax },
     replies,
     budget: new InFlightBudget(new SharedBudget(2 ** 40), 2 ** 40, () => {}),
     payloads,
@@ -166,6 +171,38 @@ test('no bytes, however wrong, make it throw', () => {
     }),
     { numRuns: 300 },
   );
+});
+
+class DeviceAtHand extends MemoryDevice {
+  /** Or what the bucket has, which takes its time. */
+  atHand = true;
+
+  readInto(target: Buffer, offset: number): boolean {
+    if (this.atHand) this.bytes.copy(target, 0, offset);
+    return this.atHand;
+  }
+
+  override async read(offset: number, length: number): Promise<Buffer> {
+    return super.read(offset, length);
+  }
+}
+
+test('a large read of what is at hand waits until most of the last one is sent; one that takes its time does not', async () => {
+  const device = new DeviceAtHand(SIZE);
+  const { session, turn, output } = converse(device, new PayloadPool(0), 3 * SIZE);
+  const start = Buffer.concat([clientFlagsBytes(3), optionBytes(Option.GO, infoData('', []))]);
+  session.feed(start, 0, start.length);
+  const read = requestBytes({ type: Command.READ, offset: 0, length: SIZE });
+  const ask = async (): Promise<boolean> => {
+    while (turn.isOver) turn.next();
+    const taken = session.feed(read, 0, read.length) > 0;
+    await setImmediate();
+    return taken;
+  };
+  assert.deepEqual([await ask(), await ask()], [true, false]);
+  output();
+  device.atHand = false;
+  assert.deepEqual([await ask(), await ask(), await ask(), await ask()], [true, true, true, false]);
 });
 
 /** Refuses everything at once, as a volume does beyond the end that it has now. */
