@@ -112,3 +112,31 @@ test('bytes in the write under way are still queued, and are told once it is wri
   assert.equal(queue.discard(), 5);
   assert.equal(queue.queuedBytes, 0);
 });
+
+test('what was lent is given back once, as it was lent, whenever the connection closes', () => {
+  const length = fc.oneof(fc.integer({ min: 1, max: 40_000 }), fc.constant(300_000));
+  const step = fc.oneof(
+    fc.record({ length }),
+    fc.record({ begin: fc.integer({ min: 1, max: 400_000 }) }),
+    fc.constant(null),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const lent = new Set<Buffer>();
+      const queue = new ReplyQueue(new CountingPool(100), (buffer) => assert.ok(lent.delete(buffer)));
+      const sender = new Sender(queue);
+      for (const step of steps) {
+        if (step === null) sender.finish();
+        else if ('begin' in step) sender.begin(step.begin);
+        else {
+          const data = Buffer.alloc(step.length);
+          lent.add(data);
+          queue.append(data, true);
+        }
+      }
+      queue.discard();
+      assert.equal(lent.size, 0);
+      queue.discard();
+    }),
+  );
+});
