@@ -5,7 +5,7 @@
 import { dirname } from 'node:path';
 import type { Layout } from '../layout/layout.ts';
 import type { Clock } from '../lib/clock.ts';
-import { raceAbort } from '../lib/deadline.ts';
+import { raceAbort, waitOrGiveUp } from '../lib/deadline.ts';
 import { makeDurableDirectory } from '../lib/disk/durable-directory.ts';
 import type { Disk } from '../lib/disk.ts';
 import { describeError, StorageError } from '../lib/errors.ts';
@@ -275,9 +275,7 @@ export class CachedVolume {
 
   /** Uploads everything written so far. Rejects with CANCELLED when `signal` aborts, FENCED where the volume is lost. */
   async uploadAll(signal: AbortSignal): Promise<void> {
-    if (!(await raceAbort(this.#intake.idle(), signal))) {
-      throw new StorageError('CANCELLED', 'gave up waiting for the upload', { cause: signal.reason });
-    }
+    await waitOrGiveUp(this.#intake.idle(), signal, 'the upload');
     await this.#uploader.request(signal);
   }
 

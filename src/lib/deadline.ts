@@ -1,5 +1,6 @@
 /** Giving up on something after a time. */
 import type { Clock } from './clock.ts';
+import { StorageError } from './errors.ts';
 
 /** Runs `work` with a signal that aborts after `ms`, or as soon as `signal` does. */
 export async function withDeadline<T>(
@@ -35,4 +36,10 @@ export async function raceAbort(work: Promise<unknown>, signal: AbortSignal): Pr
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+/** Waits for `work`; CANCELLED, "gave up waiting for `what`", where `signal` aborts first: the work may go on. */
+export async function waitOrGiveUp(work: Promise<unknown>, signal: AbortSignal, what: string): Promise<void> {
+  if (await raceAbort(work, signal)) return;
+  throw new StorageError('CANCELLED', `gave up waiting for ${what}`, { cause: signal.reason });
 }

@@ -42,7 +42,7 @@ export async function eraseVolume(
   let erased = false;
   try {
     const store = fencedStore(environment, hold);
-    if (record !== null) await writeRecord(store, keys.record, { ...record, erasing: true }, signal);
+    if (record !== null) await writeRecord(store, keys.record, { ...record, erasing: true }, { signal });
     // While the record still tells whose it is.
     cache?.remove();
     const blockKeys = new BlockKeys(volume.prefix, record?.blockHashPrefix ?? blockHashPrefix ?? false);

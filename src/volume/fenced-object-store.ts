@@ -1,6 +1,6 @@
 /** Lets writes through only while the volume is ours. */
-import { raceAbort } from '../lib/deadline.ts';
-import { isStorageError, StorageError } from '../lib/errors.ts';
+import { waitOrGiveUp } from '../lib/deadline.ts';
+import { isStorageError } from '../lib/errors.ts';
 import type {
   GetOptions,
   ListedObject,
@@ -64,8 +64,7 @@ export class FencedObjectStore implements ObjectStore {
 
   async #permitted(caller: AbortSignal | undefined): Promise<void> {
     if (caller === undefined) return this.#fence.permitted();
-    if (!(await raceAbort(this.#fence.permitted(), caller)))
-      throw new StorageError('CANCELLED', 'gave up waiting for the right to write', { cause: caller.reason });
+    await waitOrGiveUp(this.#fence.permitted(), caller, 'the right to write');
   }
 
   async #whilePermitted<T>(

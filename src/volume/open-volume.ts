@@ -28,7 +28,7 @@ import { type Settled, settleVolume } from './settle-volume.ts';
 import { Volume } from './volume.ts';
 import { volumeKeys } from './volume-keys.ts';
 import type { VolumeOptions } from './volume-options.ts';
-import { formatRecord, type VolumeRecord, writeRecord } from './volume-record.ts';
+import { type VolumeRecord, writeRecord } from './volume-record.ts';
 import { WriteThroughDevice } from './write-through-device.ts';
 
 const EAGER_UPLOAD_BYTES = 8 * 1024 * 1024;
@@ -165,10 +165,9 @@ async function lookAndRecord(
   const { record } = volumeKeys(volume.prefix);
   const onlyIfAbsent = identity.origin !== 'ours' && (await environment.conditionalPuts()).ifNoneMatch;
   try {
-    await fenced.put(record, formatRecord(identity.record), {
-      headers: { contentType: 'application/json' },
+    await writeRecord(fenced, record, identity.record, {
       signal: options.signal,
-      ...(onlyIfAbsent ? { ifNoneMatch: '*' as const } : {}),
+      ...(onlyIfAbsent ? { ifNoneMatch: '*' } : {}),
     });
   } catch (error) {
     if (!isStorageError(error, 'CONFLICT')) throw error;
@@ -273,7 +272,7 @@ async function correctBlock0(
   const settled = { ...record, resizeToBytes: null };
   try {
     await layout.rewriteSize(signal);
-    if (resizeToBytes !== null) await writeRecord(store, volumeKeys(volume.prefix).record, settled, signal);
+    if (resizeToBytes !== null) await writeRecord(store, volumeKeys(volume.prefix).record, settled, { signal });
   } catch (error) {
     // Block 0 may be under way still, and nobody else may write before it has arrived.
     if (signal.aborted) await hold.abandon();

@@ -3,7 +3,7 @@
  * block becomes all zero, or does not keep at all.
  */
 import { StorageError } from '../lib/errors.ts';
-import type { ObjectData, ObjectStore } from '../object/object-store.ts';
+import type { ObjectData, ObjectStore, PutOptions } from '../object/object-store.ts';
 
 const FORMAT = 'bucketdisk-volume';
 const VERSION = 1;
@@ -101,9 +101,9 @@ export async function writeRecord(
   store: ObjectStore,
   key: string,
   record: VolumeRecord,
-  signal: AbortSignal,
+  options: Pick<PutOptions, 'signal' | 'ifNoneMatch'>,
 ): Promise<void> {
-  await store.put(key, formatRecord(record), { headers: { contentType: 'application/json' }, signal });
+  await store.put(key, formatRecord(record), { headers: { contentType: 'application/json' }, ...options });
 }
 
 function damaged(key: string, how: string): string {

@@ -4,7 +4,7 @@ import type { CachedVolume } from '../cache/cached-volume.ts';
 import type { BlockInspector } from '../layout/blocks/block-inspector.ts';
 import type { SurveyStatus } from '../layout/blocks/block-survey.ts';
 import type { BlocksLayout } from '../layout/blocks/blocks-layout.ts';
-import { raceAbort } from '../lib/deadline.ts';
+import { raceAbort, waitOrGiveUp } from '../lib/deadline.ts';
 import { StorageError } from '../lib/errors.ts';
 import { formatSize } from '../lib/units.ts';
 import type { ObjectStore } from '../object/object-store.ts';
@@ -104,9 +104,7 @@ export class Volume {
   async surveyed(signal: AbortSignal): Promise<void> {
     if (!this.options.survey || this.survey === null) return;
     const done = this.#layout.survey().catch(() => {});
-    if (!(await raceAbort(done, signal))) {
-      throw new StorageError('CANCELLED', 'gave up waiting for the survey', { cause: signal.reason });
-    }
+    await waitOrGiveUp(done, signal, 'the survey');
   }
 
   /**
@@ -236,7 +234,7 @@ export class Volume {
   }
 
   async #writeRecord(record: VolumeRecord, signal: AbortSignal): Promise<void> {
-    await writeRecord(this.#store, volumeKeys(this.options.prefix).record, record, signal);
+    await writeRecord(this.#store, volumeKeys(this.options.prefix).record, record, { signal });
     this.#record = record;
   }
 }

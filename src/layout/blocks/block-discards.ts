@@ -1,6 +1,5 @@
 /** Deleting whatever objects a range of blocks has, known or not. */
-import { raceAbort } from '../../lib/deadline.ts';
-import { StorageError } from '../../lib/errors.ts';
+import { waitOrGiveUp } from '../../lib/deadline.ts';
 import { settleAll } from '../../lib/settle.ts';
 import type { ObjectStore } from '../../object/object-store.ts';
 import type { BlockKeys } from './block-keys.ts';
@@ -39,19 +38,14 @@ export class BlockDiscards {
     if (end <= first) return deleted;
     const { store, keys, deletes, stop } = this.#options;
     const ends = AbortSignal.any([stop, signal]);
-    await waitFor(this.#deleting, ends);
+    await waitOrGiveUp(this.#deleting, ends, 'blocks to be deleted');
     for await (const blocks of listBlocks(store, keys, first, end, ends)) {
       const deleting = settleAll(blocks.map(({ block }) => deletes.delete(keys.keyOf(block))));
       this.#deleting = deleting.catch(() => {});
-      await waitFor(deleting, ends);
+      await waitOrGiveUp(deleting, ends, 'blocks to be deleted');
       deleted += blocks.length;
       onDeleted?.(deleted);
     }
     return deleted;
   }
-}
-
-async function waitFor(deletes: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  if (await raceAbort(deletes, signal)) return;
-  throw new StorageError('CANCELLED', 'gave up waiting for blocks to be deleted', { cause: signal.reason });
 }

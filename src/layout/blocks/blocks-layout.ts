@@ -1,7 +1,7 @@
 /** The `blocks` layout: one object a block, in s3backer's own format; a block of zeros has no object. */
 import type { Clock } from '../../lib/clock.ts';
 import { copyPart } from '../../lib/copy-part.ts';
-import { raceAbort, withDeadline } from '../../lib/deadline.ts';
+import { raceAbort, waitOrGiveUp, withDeadline } from '../../lib/deadline.ts';
 import { StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import type { RangeCells, Tally } from '../../lib/range-cells.ts';
@@ -239,8 +239,7 @@ export class BlocksLayout implements Layout, BlockWorker {
 
   /** Has block 0 say the size once more, where there is one. CANCELLED when `signal` aborts: it may be under way still. */
   async rewriteSize(signal: AbortSignal): Promise<void> {
-    if (await raceAbort(this.#queues.rewrite(0), signal)) return;
-    throw new StorageError('CANCELLED', 'gave up waiting for the size in block 0', { cause: signal.reason });
+    await waitOrGiveUp(this.#queues.rewrite(0), signal, 'the size in block 0');
   }
 
   /**
@@ -387,8 +386,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     signal: AbortSignal,
   ): Promise<void> {
     const waited = this.#gates.run(first, Number.MAX_SAFE_INTEGER, true, () => ended(first));
-    if (await raceAbort(waited, signal)) return;
-    throw new StorageError('CANCELLED', `gave up waiting for ${what}`, { cause: signal.reason });
+    await waitOrGiveUp(waited, signal, what);
   }
 
   /** The bytes of a range, from those of its blocks: `readBlock` has bytes [start, end) of one. */

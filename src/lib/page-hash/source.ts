@@ -1,8 +1,9 @@
 /**
- * The page hash as WebAssembly text: XXH3, 64 bits with seed 0, of exactly 4096 bytes, of which the lower 32 bits are returned. With
+ * The page hash as WebAssembly text: XXH3, 64 bits with seed 0, of exactly one page, of which the lower 32 bits are returned. With
  * SIMD, and where the page lies, it takes a third of the time of the xxhash-wasm library's XXH64; no library has it at that speed.
  * Source of the algorithm: https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
  */
+import { HASHED_PAGE_BYTES } from './layout.ts';
 
 const WASM_PAGE_BYTES = 64 * 1024;
 /** The default secret of the specification. */
@@ -25,8 +26,7 @@ const STRIPE_BYTES = 64;
 const SECRET_STEP_BYTES = 8;
 /** Stripes between two scramblings use all of the secret. */
 const BLOCK_STRIPES = (SECRET_BYTES - STRIPE_BYTES) / SECRET_STEP_BYTES;
-const PAGE_BYTES = 4096;
-const BLOCKS = PAGE_BYTES / (STRIPE_BYTES * BLOCK_STRIPES);
+const BLOCKS = HASHED_PAGE_BYTES / (STRIPE_BYTES * BLOCK_STRIPES);
 /** Where the parts of the secret begin that are used at the end. */
 const LAST_STRIPE_SECRET = SECRET_BYTES - STRIPE_BYTES - 7;
 const MERGE_SECRET = 11;
@@ -130,7 +130,7 @@ export function pageHashSource(memoryBytes: number): string {
         ${scramble()}
         (br $nextBlock))))
     ${accumulate(`(i32.const ${LAST_STRIPE_SECRET})`)}
-    (local.set $hash (i64.mul (i64.const ${PAGE_BYTES}) (i64.const ${PRIME_64_1})))
+    (local.set $hash (i64.mul (i64.const ${HASHED_PAGE_BYTES}) (i64.const ${PRIME_64_1})))
     ${merge()}
     (local.set $hash (i64.mul
       (i64.xor (local.get $hash) (i64.shr_u (local.get $hash) (i64.const 37)))
