@@ -120,3 +120,11 @@ export function lostAnswer(): StorageError {
 export function unreachable(): StorageError {
   return new StorageError('UNAVAILABLE', 'cannot be reached');
 }
+
+/** The `nth` put of that key from now on does not reach the bucket; the others do. */
+export function failPut(store: HookedStore, key: string, nth: number): void {
+  let puts = 0;
+  store.before = ({ kind, keys }) => {
+    if (kind === 'put' && keys[0] === key && ++puts === nth) throw unreachable();
+  };
+}

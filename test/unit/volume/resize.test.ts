@@ -16,7 +16,7 @@ import {
   recordIn,
   writeBlock,
 } from './fixtures.ts';
-import { lostAnswer, type Operation, unreachable } from './hooked-store.ts';
+import { failPut, lostAnswer, type Operation, unreachable } from './hooked-store.ts';
 
 const OLD_BLOCKS = 16;
 const LARGEST_BLOCKS = 64;
@@ -168,10 +168,7 @@ describe('a request that fails while the volume goes on', () => {
     for (const block0 of [true, false]) {
       const made = await volumeWithData({ name: '', newBlocks: 32, block0 });
       const volume = await made.open(NO_SIZES);
-      let records = 0;
-      made.store.before = ({ kind, keys }) => {
-        if (kind === 'put' && keys[0] === RECORD && ++records === 2) throw unreachable();
-      };
+      failPut(made.store, RECORD, 2);
       await assert.rejects(volume.resize(32 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
       assert.equal(volume.device.geometry.sizeBytes, 32 * BLOCK);
       await writeBlock(volume, 30);

@@ -18,7 +18,7 @@ import {
   volumeOptions,
   writeBlock,
 } from './fixtures.ts';
-import { type Operation, unreachable } from './hooked-store.ts';
+import { failPut, type Operation, unreachable } from './hooked-store.ts';
 
 const BLOCK_0 = 'vol/00000000';
 const NO_SIZES = { sizeBytes: null, blockSizeBytes: null };
@@ -160,6 +160,14 @@ async function arrives({ store }: Bench, put: Operation | undefined): Promise<vo
   await store.inner.put(put.keys[0] ?? '', put.body, headers === undefined ? {} : { headers });
 }
 
+/** Puts of block 0 that say a volume of so many blocks do not reach the bucket. */
+function failBlock0Of({ store }: Bench, blocks: number): void {
+  store.before = ({ kind, keys, options }) => {
+    const says = options.headers?.metadata?.['s3backer-filesize'];
+    if (kind === 'put' && keys[0] === BLOCK_0 && says === String(blocks * BLOCK)) throw unreachable();
+  };
+}
+
 async function sizeInBlock0({ store }: Bench): Promise<number> {
   return Number((await store.inner.head(BLOCK_0))?.metadata['s3backer-filesize']) / BLOCK;
 }
@@ -241,14 +249,10 @@ describe('a put of block 0 that arrives after the resize', () => {
     const made = bench();
     const volume = await made.open();
     await writeBlock(volume, 0);
-    let fails = true;
-    made.store.before = ({ kind, keys, options }) => {
-      const grown = options.headers?.metadata?.['s3backer-filesize'] === String(128 * BLOCK);
-      if (fails && kind === 'put' && keys[0] === BLOCK_0 && grown) throw unreachable();
-    };
+    failBlock0Of(made, 128);
     await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
     const [, late] = putsOf(made, BLOCK_0);
-    fails = false;
+    made.store.before = () => {};
     await volume.resize(64 * BLOCK, { force: false });
     await volume.close(never);
     await arrives(made, late);
@@ -265,12 +269,7 @@ describe('a put of block 0 of an earlier resize that arrives while another is un
     const made = bench();
     const volume = await made.open();
     for (const block of [0, 40]) await writeBlock(volume, block);
-    let fails = true;
-    made.store.before = ({ kind, keys }) => {
-      if (!fails || kind !== 'put' || keys[0] !== BLOCK_0) return;
-      fails = false;
-      throw unreachable();
-    };
+    failPut(made.store, BLOCK_0, 1);
     await assert.rejects(volume.resize(32 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
     assert.equal(await sizeInBlock0(made), 64);
     return { made, volume, late: putsOf(made, BLOCK_0).at(-2) };
@@ -293,10 +292,7 @@ describe('a put of block 0 of an earlier resize that arrives while another is un
 
   test('a growing that had not come to block 0 is finished', async () => {
     const { made, volume, late } = await afterFailedShrink();
-    made.store.before = ({ kind, keys, options }) => {
-      const grown = options.headers?.metadata?.['s3backer-filesize'] === String(128 * BLOCK);
-      if (kind === 'put' && keys[0] === BLOCK_0 && grown) throw unreachable();
-    };
+    failBlock0Of(made, 128);
     await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
     await arrives(made, late);
     assert.equal(await sizeInBlock0(made), 32);
@@ -305,10 +301,7 @@ describe('a put of block 0 of an earlier resize that arrives while another is un
 
   test('what was written beyond the old end of a growing is there', async () => {
     const { made, volume, late } = await afterFailedShrink();
-    let records = 0;
-    made.store.before = ({ kind, keys }) => {
-      if (kind === 'put' && keys[0] === RECORD && ++records === 2) throw unreachable();
-    };
+    failPut(made.store, RECORD, 2);
     await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
     await writeBlock(volume, 100);
     await arrives(made, late);
@@ -319,10 +312,7 @@ describe('a put of block 0 of an earlier resize that arrives while another is un
 
   test('a shrink is taken back', async () => {
     const { made, volume, late } = await afterFailedShrink();
-    let records = 0;
-    made.store.before = ({ kind, keys }) => {
-      if (kind === 'put' && keys[0] === RECORD && ++records === 2) throw unreachable();
-    };
+    failPut(made.store, RECORD, 2);
     await assert.rejects(volume.resize(16 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
     await arrives(made, late);
     assert.equal((await reopened(made)).device.geometry.sizeBytes, 64 * BLOCK);
