@@ -18,6 +18,16 @@ export interface WriteFence extends Fence {
   noteUnsettled(): void;
 }
 
+/**
+ * How `work` ended, told once it is known that the volume was ours until then: once another writer may have it, what is remembered
+ * of its blocks may be wrong. Rejects as `permitted` where it is not, whatever came of the work: an object that is gone may be the
+ * other writer's doing. Asked after the work and not before: a volume that is ours then was ours all along, and requests reach the
+ * layout in the order they are made.
+ */
+export function whenOurs<T>(fence: Fence, work: Promise<T>): Promise<T> {
+  return work.finally(() => (fence.valid ? undefined : fence.permitted()));
+}
+
 /** For volumes that are not held: read-only ones, and those that several appliances write by agreement. */
 export const openFence: Fence = {
   valid: true,

@@ -4,7 +4,7 @@ import type { BatchExtent, Layout } from '../layout/layout.ts';
 import { StorageError } from '../lib/errors.ts';
 import { settleAll } from '../lib/settle.ts';
 import type { BlockDevice, DeviceExtent, Geometry, WriteOptions, ZeroOptions } from './block-device.ts';
-import type { Fence } from './fence.ts';
+import { type Fence, whenOurs } from './fence.ts';
 
 /** Larger requests are for clients to split. */
 const REQUEST_MAX_BYTES = 32 * 1024 * 1024;
@@ -22,7 +22,7 @@ export class WriteThroughDevice implements BlockDevice {
   readonly #layout: Layout;
   readonly #fence: Fence;
   readonly #readOnly: boolean;
-  /** Reads and writes that have not been answered. Each of them is bounded by the request it answers. */
+  /** Reads and writes that the layout has not answered. Each of them is bounded by the request it is made for. */
   readonly #reading = new Set<Promise<unknown>>();
   readonly #writing = new Set<Promise<unknown>>();
   #closed = false;
@@ -47,7 +47,7 @@ export class WriteThroughDevice implements BlockDevice {
   async read(offset: number, length: number): Promise<Buffer> {
     this.#checkOpen();
     this.#checkInside(offset, length, 'INVALID');
-    return length === 0 ? Buffer.alloc(0) : this.#answer(this.#reading, this.#layout.read(offset, length));
+    return length === 0 ? Buffer.alloc(0) : this.#ask(this.#reading, this.#layout.read(offset, length));
   }
 
   write(offset: number, data: Buffer, _options: WriteOptions): Promise<void> {
@@ -70,16 +70,15 @@ export class WriteThroughDevice implements BlockDevice {
   }
 
   /** Waits for the writes that are under way; answered ones are in the bucket already. Fails where one of those fails. */
-  async flush(): Promise<void> {
-    await settleAll([...this.#writing]);
-    await this.#ours();
+  flush(): Promise<void> {
+    return whenOurs(this.#fence, settleAll([...this.#writing]));
   }
 
   async extents(offset: number, length: number, countMax?: number): Promise<DeviceExtent[]> {
     this.#checkOpen();
     this.#checkInside(offset, length, 'INVALID');
     if (length === 0) return [];
-    const extents = await this.#answer(this.#reading, this.#layout.extents(offset, length, countMax));
+    const extents = await this.#ask(this.#reading, this.#layout.extents(offset, length, countMax));
     return extents.map((extent) => ({ ...extent, state: 'absent' }));
   }
 
@@ -90,15 +89,6 @@ export class WriteThroughDevice implements BlockDevice {
     this.#closed = true;
     await Promise.allSettled([...this.#reading, ...this.#writing]);
     await this.#layout.close();
-  }
-
-  /**
-   * Once another writer may have the volume, what is remembered of its blocks may be wrong: nothing is answered until we
-   * know that it is still ours. Asked after the work and not before: a volume that is ours then was ours all along, and
-   * requests reach the layout in the order they are made.
-   */
-  async #ours(): Promise<void> {
-    if (!this.#fence.valid) await this.#fence.permitted();
   }
 
   #checkOpen(): void {
@@ -116,17 +106,12 @@ export class WriteThroughDevice implements BlockDevice {
     if (this.#readOnly) throw new StorageError('READ_ONLY', 'the volume is read-only');
     this.#checkOpen();
     this.#checkInside(offset, length, 'NO_SPACE');
-    if (length > 0) await this.#answer(this.#writing, this.#layout.commit({ extents: [extent] }));
+    if (length > 0) await this.#ask(this.#writing, this.#layout.commit({ extents: [extent] }));
   }
 
-  async #answer<T>(underWay: Set<Promise<unknown>>, request: Promise<T>): Promise<T> {
+  #ask<T>(underWay: Set<Promise<unknown>>, request: Promise<T>): Promise<T> {
     underWay.add(request);
-    try {
-      return await request;
-    } finally {
-      underWay.delete(request);
-      // Errors too: an object that is gone may be another writer's doing.
-      await this.#ours();
-    }
+    const ended = request.finally(() => underWay.delete(request));
+    return whenOurs(this.#fence, ended);
   }
 }

@@ -128,6 +128,28 @@ describe('write-through device', () => {
     assert.equal(await store.head('vol/00000001'), null);
   });
 
+  test('a flush tells no more of a write than the write does', async () => {
+    const fence = new HandFence();
+    const store = new MemoryObjectStore();
+    const device = deviceOn(new FencedObjectStore(store, fence), PLAIN, { fence });
+    await device.write(0, Buffer.alloc(4096, 1), { fua: false });
+    // The new owner has trimmed it: the rest of the block is gone.
+    await store.delete(['vol/00000000']);
+    fence.lower();
+    let answers = 0;
+    const all = [device.write(0, Buffer.alloc(512, 2), { fua: false }), device.flush()].map((request) =>
+      assert.rejects(
+        request.finally(() => answers++),
+        rejectsWith('FENCED'),
+      ),
+    );
+    for (let i = 0; i < 20; i++) await turn();
+    assert.equal(answers, 0);
+    fence.lose();
+    await Promise.all(all);
+    await device.close();
+  });
+
   test('after the volume has shrunk, clients that remember its old size reach nothing beyond', async () => {
     const store = new MemoryObjectStore();
     const layout = openBlocks(store, PLAIN, DEVICE_BYTES);
