@@ -55,8 +55,8 @@ export interface CachedVolumeOptions {
   readonly triggers: UploadTriggers;
   /** Why the volume is another writer's now, or null. */
   readonly lost: () => StorageError | null;
-  /** Resolves once it is sure that the volume was ours until now; undefined: it is. Rejects where it is lost. */
-  readonly ours: () => Promise<void> | undefined;
+  /** How `work` ended, once it is sure that the volume was ours until then. Rejects where it is lost, however that ended. */
+  readonly whenOurs: <T>(work: Promise<T>) => Promise<T>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -111,7 +111,7 @@ export class CachedVolume {
       parts.damaged,
       (page, target) => this.#clean.read(page, page + 1, target) === 1,
     );
-    this.#fetcher = new Fetcher({ layout, sink: parts.cache, ours: options.ours });
+    this.#fetcher = new Fetcher({ layout, sink: parts.cache, whenOurs: options.whenOurs });
     const { lost } = options;
     this.#reader = new Reader({ store: this.#store, clean: this.#clean, fetcher: this.#fetcher, layout, lost });
     this.#intake = new Intake({
@@ -256,6 +256,10 @@ export class CachedVolume {
   async extents(offset: number, length: number, countMax = Number.POSITIVE_INFINITY): Promise<StateExtent[]> {
     this.#check(offset, length, 'INVALID');
     const end = offset + (countMax === Number.POSITIVE_INFINITY ? length : Math.min(length, EXTENTS_BYTES_MAX));
+    return this.#options.whenOurs(this.#extents(offset, end, countMax));
+  }
+
+  async #extents(offset: number, end: number, countMax: number): Promise<StateExtent[]> {
     if (this.#intake.overlaps(offset, end)) await this.#intake.enqueue({ offset, end, bytes: 0, step: () => true });
     // As they are now: what is uploaded while the layout answers is in neither answer otherwise.
     const dirty = dirtySpans(this.#store, offset, end);
@@ -263,7 +267,6 @@ export class CachedVolume {
     for (let at = offset; at < end && runs.list.length <= countMax; ) {
       at = overlayExtents(runs, await this.#layout.extents(at, end - at, countMax), dirty, this.#clean, at);
     }
-    await this.#options.ours();
     return runs.list.slice(0, countMax);
   }
 

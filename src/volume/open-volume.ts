@@ -18,7 +18,7 @@ import { type CacheContinuity, CacheHome } from './cache-home.ts';
 import { CachedDevice } from './cached-device.ts';
 import type { Claimant } from './claim.ts';
 import { makeClaims, type VolumeClaims } from './claims.ts';
-import { openFence } from './fence.ts';
+import { openFence, whenOurs } from './fence.ts';
 import { FencedObjectStore } from './fenced-object-store.ts';
 import { Hold } from './hold.ts';
 import { type Inspection, inspectVolume } from './inspect.ts';
@@ -241,7 +241,7 @@ async function assemble(
           durability: volume.durability,
           triggers: volume.durability === 's3' ? eager(cache.triggers) : cache.triggers,
           lost: () => fence.lost,
-          ours: () => (fence.valid ? undefined : fence.permitted()),
+          whenOurs: (work) => whenOurs(fence, work),
           clock,
           log,
         }).catch(async (error: unknown) => {

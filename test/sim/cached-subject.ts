@@ -20,7 +20,7 @@ export const cachedSubject: Subject = {
       trusted,
       unchanged: trusted || !seesChanges ? null : unchanged(),
       onTrusted: async () => {},
-      ours: () => undefined,
+      whenOurs: (work) => work,
       triggers: upload,
       lost: () => null,
     });

@@ -25,14 +25,14 @@ interface Fetch {
 export interface FetcherOptions {
   readonly layout: Layout;
   readonly sink: PageSink;
-  /** Resolves once it is sure that the volume was ours until now; undefined: it is. */
-  readonly ours: () => Promise<void> | undefined;
+  /** See CachedVolumeOptions. */
+  readonly whenOurs: <T>(work: Promise<T>) => Promise<T>;
 }
 
 export class Fetcher {
   readonly #layout: Layout;
   readonly #sink: PageSink;
-  readonly #ours: () => Promise<void> | undefined;
+  readonly #whenOurs: FetcherOptions['whenOurs'];
   readonly #chunkPages: number;
   readonly #pieceChunks: number;
   /** The fetch under way for each chunk. */
@@ -42,10 +42,10 @@ export class Fetcher {
   readonly #keeping = new Set<Promise<void>>();
   readonly #ahead = new Semaphore(AHEAD_PIECES_MAX);
 
-  constructor({ layout, sink, ours }: FetcherOptions) {
+  constructor({ layout, sink, whenOurs }: FetcherOptions) {
     this.#layout = layout;
     this.#sink = sink;
-    this.#ours = ours;
+    this.#whenOurs = whenOurs;
     this.#chunkPages = Math.max(1, layout.fetchBytes / PAGE_BYTES);
     const pieceBytes = Math.max(layout.fetchBytes, Math.min(PIECE_BYTES_MAX, layout.blockSizeBytes));
     this.#pieceChunks = Math.max(1, Math.floor(pieceBytes / (this.#chunkPages * PAGE_BYTES)));
@@ -142,10 +142,8 @@ export class Fetcher {
    * Not behind the upload that is under way: whatever it changes is dirty here, and is not taken from these bytes. Whether the
    * volume is ours is asked after the reading: bytes that another writer may have changed are neither answered nor kept.
    */
-  async #read(offset: number, length: number): Promise<Buffer> {
-    const bytes = await this.#layout.peek(offset, length);
-    await this.#ours();
-    return bytes;
+  #read(offset: number, length: number): Promise<Buffer> {
+    return this.#whenOurs(this.#layout.peek(offset, length));
   }
 
   /** Ends the fetch once its bytes can be had from the cache, so that nobody fetches them again in between. */

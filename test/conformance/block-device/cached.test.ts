@@ -29,7 +29,7 @@ function openCached(
     trusted: true,
     unchanged: null,
     onTrusted: async () => {},
-    ours: () => undefined,
+    whenOurs: (work) => work,
     durability,
     logSizeBytes: 256 * KIB,
     cacheSizeBytes: 1024 * KIB,

@@ -175,7 +175,7 @@ class Run {
       cacheSizeBytes: this.#plan.cacheSizeBytes,
       triggers: { ageMs: random.pick([1, 20, 1e9]), dirtyBytesMax: random.pick([1, 64 * KIB]) },
       lost: () => null,
-      ours: () => (random.chance(0.2) ? this.#scheduler.pause() : undefined),
+      whenOurs: (work) => work.finally(() => (random.chance(0.2) ? this.#scheduler.pause() : undefined)),
       clock: this.#clock,
       log: silentLog,
     });

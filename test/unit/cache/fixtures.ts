@@ -144,7 +144,7 @@ export function rig(
         cacheSizeBytes: MIB,
         triggers: { ageMs: 1e9, dirtyBytesMax: 1e12 },
         lost: () => null,
-        ours: () => undefined,
+        whenOurs: (work) => work,
         clock,
         log,
         ...overrides,

@@ -15,7 +15,7 @@ function bench(layout = new MemoryLayout(16 * MIB, MIB, 64 * KIB)) {
   const state = { ours: async (): Promise<void> => {}, keep: async (): Promise<void> => {} };
   const fetcher = new Fetcher({
     layout,
-    ours: () => state.ours(),
+    whenOurs: (work) => work.finally(() => state.ours()),
     sink: {
       insert: async (first, data) => {
         inserts.push(first);
@@ -149,6 +149,25 @@ test('while it is not sure that the volume is ours nothing is answered or kept; 
   await assert.rejects(fetch(100, 101), { code: 'FENCED' });
   await fetcher.idle();
   assert.ok(!kept.has(100));
+});
+
+test('a failure waits for that too: what is gone may be the doing of who has taken the volume', async () => {
+  const { layout, fetcher, fetch, state } = bench();
+  layout.beforeRead = () => Promise.reject(new StorageError('CORRUPT', 'gone'));
+  const { promise, reject } = Promise.withResolvers<void>();
+  state.ours = () => promise;
+  let failed = false;
+  const reading = fetch(0, 1).finally(() => {
+    failed = true;
+  });
+  const refused = assert.rejects(reading, { code: 'FENCED' });
+  await settle(10);
+  assert.ok(!failed);
+  reject(new StorageError('FENCED', 'taken'));
+  await refused;
+  state.ours = async () => {};
+  await assert.rejects(fetch(0, 1), { code: 'CORRUPT' });
+  await fetcher.idle();
 });
 
 test('reading ahead: no more than 16 pieces at once, ended by the signal, and never rejecting', async () => {
