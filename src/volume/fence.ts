@@ -1,5 +1,5 @@
 /** The right to write a volume, as those who write see it. */
-import type { StorageError } from '../lib/errors.ts';
+import { isStorageError, type StorageError } from '../lib/errors.ts';
 
 export interface Fence {
   /** Whether we hold the volume at this moment, as far as our own clocks tell. */
@@ -21,11 +21,16 @@ export interface WriteFence extends Fence {
 /**
  * How `work` ended, told once it is known that the volume was ours until then: once another writer may have it, what is remembered
  * of its blocks may be wrong. Rejects as `permitted` where it is not, whatever came of the work: an object that is gone may be the
- * other writer's doing. Asked after the work and not before: a volume that is ours then was ours all along, and requests reach the
- * layout in the order they are made.
+ * other writer's doing. That the bucket does not answer is told at once: whose the volume is cannot be known before it does. Asked
+ * after the work and not before: a volume that is ours then was ours all along, and requests reach the layout in the order they are made.
  */
-export function whenOurs<T>(fence: Fence, work: Promise<T>): Promise<T> {
-  return work.finally(() => (fence.valid ? undefined : fence.permitted()));
+export async function whenOurs<T>(fence: Fence, work: Promise<T>): Promise<T> {
+  const [ended] = await Promise.allSettled([work]);
+  const failed = ended.status === 'rejected';
+  if (failed && isStorageError(ended.reason, 'UNAVAILABLE', 'TIMEOUT')) throw fence.lost ?? ended.reason;
+  if (!fence.valid) await fence.permitted();
+  if (failed) throw ended.reason;
+  return ended.value;
 }
 
 /** For volumes that are not held: read-only ones, and those that several appliances write by agreement. */

@@ -150,6 +150,18 @@ describe('write-through device', () => {
     await device.close();
   });
 
+  test('that the bucket does not answer is told while nobody can say whose the volume is', async () => {
+    const fence = new HandFence();
+    const store = new HookedObjectStore(new MemoryObjectStore());
+    store.before = () => Promise.reject(new StorageError('UNAVAILABLE', 'the bucket is away'));
+    const device = deviceOn(store, PLAIN, { fence });
+    fence.lower();
+    await assert.rejects(device.read(0, 4096), rejectsWith('UNAVAILABLE'));
+    fence.lost = new StorageError('FENCED', 'another writer has it');
+    await assert.rejects(device.read(0, 4096), rejectsWith('FENCED'));
+    await device.close();
+  });
+
   test('after the volume has shrunk, clients that remember its old size reach nothing beyond', async () => {
     const store = new MemoryObjectStore();
     const layout = openBlocks(store, PLAIN, DEVICE_BYTES);
