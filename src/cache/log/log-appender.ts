@@ -4,8 +4,8 @@ import type { Log } from '../../lib/log.ts';
 import { alignUp, GROUP_ALIGN_BYTES, type LogFiles } from './log-files.ts';
 import { Slab } from './slab.ts';
 
-/** A stretch in memory. The largest record takes less than one. */
-const SLAB_BYTES = 1024 * 1024;
+/** A stretch in memory: two of the largest records, with their headers. */
+const SLAB_BYTES = 1024 * 1024 + 8 * 1024;
 const RECORD_ALIGN_BYTES = 8;
 /** Groups up to this size are written at once: that takes less time than handing them to another thread. */
 const SYNC_WRITE_BYTES_MAX = 128 * 1024;
