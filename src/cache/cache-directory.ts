@@ -8,6 +8,7 @@ import { DirtyStore } from './dirty/dirty-store.ts';
 import { headPath } from './log/log-head.ts';
 import { saltOf, WriteLog, type WriteLogOptions } from './log/write-log.ts';
 import { PAGE_BYTES } from './page.ts';
+import { BatchMemory } from './upload/batch-memory.ts';
 import { ExtentBuilder, mergeZeroes } from './upload/upload-batch.ts';
 import { WAYS_OUT } from './ways-out.ts';
 
@@ -70,7 +71,8 @@ async function* unsavedExtents(store: DirtyStore): AsyncGenerator<BatchExtent> {
   const none = { read: () => 0 };
   const pages = store.map.pagesIn(0, Number.MAX_SAFE_INTEGER);
   const builder = new ExtentBuilder(
-    { store, clean: none, blockSizeBytes: EXPORT_PIECE_BYTES, givesUp: true },
+    // Nothing is given back: whoever takes an extent may keep it.
+    { store, clean: none, blockSizeBytes: EXPORT_PIECE_BYTES, memory: new BatchMemory(0), givesUp: true },
     store.map,
   );
   // Zeroed ranges first: what was written over them since lies upon them.

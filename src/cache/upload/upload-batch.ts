@@ -7,6 +7,7 @@ import { applyRecord } from '../dirty/record-map.ts';
 import { DATA } from '../log/log-record.ts';
 import type { WriteLog } from '../log/write-log.ts';
 import { PAGE_BYTES, pageAfter, pageOf } from '../page.ts';
+import type { BatchMemory } from './batch-memory.ts';
 
 /** Clean pages put into batches so that blocks are whole and need not be fetched: at most so many bytes a batch. */
 const COMPLETION_BYTES_MAX = 32 * 1024 * 1024;
@@ -27,6 +28,8 @@ export interface UploadBatch {
   readonly pages: readonly number[];
   /** The blocks of which all is in it, by number. */
   readonly blocks: ReadonlyMap<number, Buffer>;
+  /** What it has taken of the memory for batches. */
+  readonly taken: readonly Buffer[];
 }
 
 export interface FreshPages {
@@ -44,6 +47,7 @@ export interface BatchSources {
   readonly store: DirtyStore;
   readonly clean: CleanPages;
   readonly blockSizeBytes: number;
+  readonly memory: BatchMemory;
   /** What the disk cannot read is given up as damaged; else it is met with UNAVAILABLE, and may be tried again. */
   readonly givesUp: boolean;
 }
@@ -79,7 +83,7 @@ export async function buildBatch(
   const pages = map.pagesIn(0, Number.MAX_SAFE_INTEGER);
   const builder = new ExtentBuilder(sources, map);
   for (let at = 0; at < pages.length; ) at = await builder.addBlock(pages, at);
-  const { fresh, bytes, blocks } = builder;
+  const { fresh, bytes, blocks, taken } = builder;
   return {
     end,
     extents: mergeZeroes(builder.take(), map),
@@ -87,6 +91,7 @@ export async function buildBatch(
     fresh,
     pages: [...pages, ...lost, ...beyond],
     blocks,
+    taken,
   };
 }
 
@@ -96,6 +101,7 @@ export class ExtentBuilder {
   bytes = 0;
   /** Those that were completed, by number. */
   readonly blocks = new Map<number, Buffer>();
+  taken: Buffer[] = [];
   #extents: BatchExtent[] = [];
   readonly #sources: BatchSources;
   readonly #map: DirtyMap;
@@ -115,6 +121,7 @@ export class ExtentBuilder {
     const extents = this.#extents;
     this.#extents = [];
     this.fresh = [];
+    this.taken = [];
     return extents;
   }
 
@@ -133,8 +140,10 @@ export class ExtentBuilder {
         this.blocks.set(firstPage / this.#blockPages, whole);
         this.bytes += whole.length;
         this.#addFresh(ours, firstPage, whole);
+        this.taken.push(whole);
         return next;
       }
+      this.#sources.memory.giveBack([whole]);
     }
     for (let index = 0; index < ours.length; ) index = await this.#addRun(ours, index);
     return next;
@@ -146,21 +155,31 @@ export class ExtentBuilder {
    * after this one.
    */
   #completed(firstPage: number, endPage: number, ours: readonly number[]): Buffer | null {
-    const { store, clean, blockSizeBytes } = this.#sources;
+    const { blockSizeBytes, memory } = this.#sources;
     const missing = this.#blockPages - ours.length;
     if (missing === 0 || this.#map.zeroRangesIn(firstPage, endPage).length > 0) return null;
     if (this.#completionBytes + missing * PAGE_BYTES > COMPLETION_BYTES_MAX) return null;
     if (ours.some((page) => this.#map.partial(page) !== undefined || this.#damaged(page))) return null;
-    const block = Buffer.allocUnsafe(blockSizeBytes);
-    let page = firstPage;
-    for (const our of [...ours, endPage]) {
-      for (let other = page; other < our; other++) if (store.map.has(other) || store.damaged.has(other)) return null;
-      const target = block.subarray((page - firstPage) * PAGE_BYTES, (our - firstPage) * PAGE_BYTES);
-      if (page < our && clean.read(page, our, target) < our - page) return null;
-      page = our + 1;
+    const block = memory.take(blockSizeBytes);
+    if (!this.#readOthers(firstPage, endPage, ours, block)) {
+      memory.giveBack([block]);
+      return null;
     }
     this.#completionBytes += missing * PAGE_BYTES;
     return block;
+  }
+
+  /** Reads what is between our pages into the block; false where a page of it is not clean, or not at hand. */
+  #readOthers(firstPage: number, endPage: number, ours: readonly number[], block: Buffer): boolean {
+    const { store, clean } = this.#sources;
+    let page = firstPage;
+    for (const our of [...ours, endPage]) {
+      for (let other = page; other < our; other++) if (store.map.has(other) || store.damaged.has(other)) return false;
+      const target = block.subarray((page - firstPage) * PAGE_BYTES, (our - firstPage) * PAGE_BYTES);
+      if (page < our && clean.read(page, our, target) < our - page) return false;
+      page = our + 1;
+    }
+    return true;
   }
 
   /** Adds the run of adjacent pages that begins at index `at`, and returns the index behind it. */
@@ -189,7 +208,8 @@ export class ExtentBuilder {
       this.#extents.push({ offset: first * PAGE_BYTES, zeroLength: (end - first) * PAGE_BYTES });
       return next;
     }
-    const data = Buffer.allocUnsafe((end - first) * PAGE_BYTES);
+    const data = this.#sources.memory.take((end - first) * PAGE_BYTES);
+    this.taken.push(data);
     await this.#read(first, end, data, 0);
     // Damage is found on the way: what is sound goes, in as many runs as it takes.
     for (let from = first; from < end; ) {

@@ -7,10 +7,11 @@ import type { DirtyStore } from '../dirty/dirty-store.ts';
 import { PAGE_BYTES, pageAfter, pageOf } from '../page.ts';
 import type { Fetcher } from '../read/fetcher.ts';
 import { Barriers } from './barriers.ts';
+import { BatchMemory } from './batch-memory.ts';
 import type { SentBlocks } from './sent-blocks.ts';
 import { buildBatch, type CleanPages, extentEnd, type UploadBatch } from './upload-batch.ts';
 
-/** Log bytes of one batch, where barriers allow. Two are in memory at once. */
+/** Log bytes of one batch, where barriers allow. Two are in memory at once: one that is sent, and the one before it or behind it. */
 const BATCH_BYTES = 32 * 1024 * 1024;
 const RETRY_PAUSE_MIN_MS = 500;
 const RETRY_PAUSE_MAX_MS = 30_000;
@@ -66,6 +67,7 @@ interface Waiter {
 export class Uploader {
   readonly #options: UploaderOptions;
   readonly #barriers = new Barriers();
+  readonly #memory: BatchMemory;
   readonly #stop = new AbortController();
   #waiters: Waiter[] = [];
   /** Records up to this are wanted in the bucket whatever the triggers say. */
@@ -86,14 +88,17 @@ export class Uploader {
   #checkpointing: Promise<void> = Promise.resolve();
   #checkpointWanted = false;
   #checkpointsRun = false;
-  /** The last batch that was begun to be read. Never rejects. */
-  #preparing: Promise<unknown> = Promise.resolve();
+  /** The batch that is read, to be sent next. */
+  #next: Promise<UploadBatch> | null = null;
+  /** The batch that was sent last, on its way to the clean pages. */
+  #settling: Promise<void> = Promise.resolve();
   /** Waiting for the bucket, and using nothing of the disk but for the next batch. */
   #sending = false;
   #running: Promise<void> = Promise.resolve();
 
   constructor(options: UploaderOptions) {
     this.#options = options;
+    this.#memory = new BatchMemory(options.layout.blockSizeBytes);
   }
 
   start(): void {
@@ -151,7 +156,7 @@ export class Uploader {
     this.#wake?.();
     this.#fail(closing());
     if (!this.#sending) await this.#running;
-    await this.#preparing;
+    await Promise.allSettled([this.#next, this.#settling]);
     await this.#checkpointing;
   }
 
@@ -172,42 +177,34 @@ export class Uploader {
   }
 
   async #run(): Promise<void> {
-    let prepared: Promise<UploadBatch> | null = null;
     let pauseMs = RETRY_PAUSE_MIN_MS;
     while (!this.#stop.signal.aborted) {
       try {
-        if (prepared === null && !this.#isDue()) {
+        if (this.#next === null && !this.#isDue()) {
           await this.#sleep();
           continue;
         }
         this.#working = true;
-        const batch: UploadBatch = await (prepared ?? this.#prepare(this.#options.store.log.records.first));
-        prepared = null;
+        this.#next ??= this.#prepare(this.#options.store.log.records.first);
+        const batch = await this.#next;
+        this.#next = null;
         this.#unreadableSinceMs = null;
         if (this.#stop.signal.aborted) return;
-        this.#options.sent.set(batch.blocks);
-        const sending = this.#send(batch);
-        // What comes next is read while this is being sent.
-        if (this.#wanted() > batch.end) {
-          prepared = this.#prepare(batch.end);
-          this.#preparing = prepared.catch(() => {});
-        }
-        await sending;
+        await this.#sendAndPrepare(batch);
         this.#recovered();
         pauseMs = RETRY_PAUSE_MIN_MS;
         if (this.#stop.signal.aborted) return;
-        await this.#settle(batch);
+        this.#settling = this.#settle(batch);
+        if (this.#next !== null) continue;
+        await this.#settling;
+        this.#memory.release();
       } catch (error) {
+        if (this.#fatal !== null) return;
         // All of it is read once more: what has been written since may be what mends it, as where a block is lost, and need not be sent twice.
-        prepared = null;
-        await this.#preparing;
+        await Promise.allSettled([this.#next, this.#settling]);
+        this.#next = null;
         // From the moment that it is tried again: one that failed early in a long sending has not failed for as long.
         if (this.#unreadable) this.#unreadableSinceMs ??= this.#options.clock.now();
-        if (isStorageError(error, 'FENCED')) {
-          this.#fatal = error;
-          this.#fail(error);
-          return;
-        }
         await this.#pauseAfter(error, pauseMs);
         pauseMs = Math.min(pauseMs * 2, RETRY_PAUSE_MAX_MS);
       } finally {
@@ -266,7 +263,11 @@ export class Uploader {
     const givesUp = unreadableMs > UNREADABLE_PATIENCE_MS;
     try {
       const { blockSizeBytes, sizeBytes } = layout;
-      const batch = await buildBatch({ store, clean, blockSizeBytes, sizeBytes, givesUp }, first, end);
+      const batch = await buildBatch(
+        { store, clean, blockSizeBytes, sizeBytes, givesUp, memory: this.#memory },
+        first,
+        end,
+      );
       this.#unreadable = false;
       return batch;
     } catch (error) {
@@ -289,10 +290,34 @@ export class Uploader {
     return this.#barriers.lastWithin(first, low) ?? low;
   }
 
+  /** Resolves once the batch is in the bucket. The one that follows is read meanwhile, where one is wanted. */
+  async #sendAndPrepare(batch: UploadBatch): Promise<void> {
+    const { sent } = this.#options;
+    sent.set(batch.blocks);
+    const sending = this.#send(batch);
+    // Both are awaited, but later: until then their failures are nobody's.
+    sending.catch(() => {});
+    // The memory of the batch before this one is what the next one takes.
+    await this.#settling;
+    if (this.#wanted() > batch.end && !this.#stop.signal.aborted) {
+      this.#next = this.#prepare(batch.end);
+      this.#next.catch(() => {});
+    }
+    await sending;
+    sent.clear();
+  }
+
   async #send({ extents }: UploadBatch): Promise<void> {
     this.#sending = true;
     try {
       await this.#options.layout.commit({ extents });
+    } catch (error) {
+      // Told here, as the disk, which is used meanwhile, may not answer.
+      if (isStorageError(error, 'FENCED')) {
+        this.#fatal = error;
+        this.#fail(error);
+      }
+      throw error;
     } finally {
       this.#sending = false;
     }
@@ -311,9 +336,10 @@ export class Uploader {
     await Promise.all(batch.fresh.map(({ firstPage, data }) => clean.insert(firstPage, data, 'written')));
     if (this.#stop.signal.aborted) return;
     store.map.forgetBefore(batch.end, batch.pages);
-    this.#options.sent.clear();
     store.log.dropBefore(batch.end);
     this.#barriers.dropUpTo(batch.end);
+    // It is in the bucket by one put for each block, and every other attempt at one has ended before that.
+    this.#memory.giveBack(batch.taken);
     this.#batches++;
     this.#uploadedBytes += batch.bytes;
     const ready = this.#waiters.filter((waiter) => waiter.end <= batch.end);

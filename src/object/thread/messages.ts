@@ -1,4 +1,4 @@
-/** What the two sides of a store on another thread say to each other. Bodies change hands; everything else is copied. */
+/** What the two sides of a store on another thread say to each other. Bodies change hands or are shared; everything else is copied. */
 import { describeError, type ErrorCode, isStorageError, StorageError } from '../../lib/errors.ts';
 import type { ByteRange, ListedObject, ObjectHeaders, ObjectInfo, PutResult } from '../object-store.ts';
 
@@ -9,7 +9,8 @@ export type Call =
   | {
       readonly name: 'put';
       readonly key: string;
-      readonly body: Uint8Array<ArrayBuffer>;
+      /** In shared memory, where it is in such already; else in memory that changes hands. */
+      readonly body: Uint8Array;
       readonly headers: ObjectHeaders | undefined;
       readonly ifMatch: string | undefined;
       readonly ifNoneMatch: '*' | undefined;

@@ -75,10 +75,11 @@ export class ThreadedObjectStore implements ObjectStore {
   async put(key: string, body: Buffer, options: PutOptions = {}): Promise<PutResult> {
     checkPut(key, options);
     const { headers, ifMatch, ifNoneMatch, mayStart } = options;
+    const put = { name: 'put', key, headers, ifMatch, ifNoneMatch, asks: mayStart !== undefined } as const;
+    if (body.buffer instanceof SharedArrayBuffer) return (await this.#call({ ...put, body }, options)) as PutResult;
     // The caller keeps its own: the same body is sent again where this fails.
     const copy = new Uint8Array(body);
-    const call: Call = { name: 'put', key, body: copy, headers, ifMatch, ifNoneMatch, asks: mayStart !== undefined };
-    return (await this.#call(call, options, [copy.buffer])) as PutResult;
+    return (await this.#call({ ...put, body: copy }, options, [copy.buffer])) as PutResult;
   }
 
   async delete(keys: readonly string[], options: RequestOptions = {}): Promise<void> {

@@ -1,6 +1,7 @@
 /** What a thread adds to a bucket: permission that is asked for across it, its end, and bodies that stay the caller's. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isStorageError } from '../../../../src/lib/errors.ts';
 import { ThreadedObjectStore } from '../../../../src/object/thread/threaded-object-store.ts';
 import { s3OptionsFor } from '../../../conformance/object-store/s3-options.ts';
@@ -59,6 +60,38 @@ test('a body is not taken from the caller, and is what it was when the put was m
   assert.ok(server.bucket('bucket').get('a')?.body.equals(body.subarray(10, 90_000)));
   const read = await store.get('a');
   assert.ok(read?.body.equals(body.subarray(10, 90_000)));
+});
+
+test('a body in shared memory is sent from there, and that may be used again once the put has ended', async (t) => {
+  const { store, server } = await openStore(t);
+  const memory = Buffer.from(new SharedArrayBuffer(200_000));
+  const body = memory.subarray(10, 190_000);
+  for (const [key, tag] of [
+    ['a', 1],
+    ['b', 2],
+  ] as const) {
+    body.fill(tag);
+    await store.put(key, body);
+  }
+  assert.ok(server.bucket('bucket').get('a')?.body.equals(Buffer.alloc(body.length, 1)));
+  assert.ok(server.bucket('bucket').get('b')?.body.equals(Buffer.alloc(body.length, 2)));
+});
+
+test('memory that is used again once a put has failed does not change what arrives of it', async (t) => {
+  const { store, server } = await openStore(t);
+  const body = Buffer.from(new SharedArrayBuffer(4 * 1024 * 1024));
+  for (let round = 1; round <= 20; round++) {
+    body.fill(round);
+    const controller = new AbortController();
+    const putting = store.put(String(round), body, { signal: controller.signal });
+    // Anywhere between its hashing and its answer.
+    await delay(round);
+    controller.abort();
+    await putting.catch(() => {});
+    body.fill(0xff);
+    const arrived = server.bucket('bucket').get(String(round))?.body;
+    assert.ok(arrived === undefined || arrived.equals(Buffer.alloc(body.length, round)), `round ${round}`);
+  }
 });
 
 test('bodies beside others that fail, are given up or come late: each object has its own', async (t) => {
