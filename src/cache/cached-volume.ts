@@ -112,8 +112,7 @@ export class CachedVolume {
       (page, target) => this.#clean.read(page, page + 1, target) === 1,
     );
     this.#fetcher = new Fetcher({ layout, sink: parts.cache, whenOurs: options.whenOurs });
-    const { lost } = options;
-    this.#reader = new Reader({ store: this.#store, clean: this.#clean, fetcher: this.#fetcher, layout, lost });
+    this.#reader = new Reader({ ...options, store: this.#store, clean: this.#clean, fetcher: this.#fetcher });
     this.#intake = new Intake({
       clock,
       fullness: () => parts.writeLog.usedBytes / parts.writeLog.sizeBytes,

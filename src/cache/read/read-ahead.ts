@@ -5,7 +5,14 @@ const STREAMS_MAX = 16;
 /** Reads that follow one another before a stream is believed in. */
 const RUN_MIN = 2;
 const WINDOW_PAGES_MIN = (256 * 1024) / PAGE_BYTES;
-const WINDOW_PAGES_MAX = (8 * 1024 * 1024) / PAGE_BYTES;
+/** Enough for 160 MB/s where a request takes 100 ms. */
+const WINDOW_BYTES_MAX = 16 * 1024 * 1024;
+/** A tenth of the cache is for what nobody has asked for yet: what is read ahead must still be there when its turn comes. */
+const WINDOW_CACHE_SHARE = 1 / 20;
+/** The window is so many times what the stream has read. */
+const WINDOW_GROWTH = 2;
+/** A wide window moves on by whole steps, so that as much as it has is under way all the time; a smaller one by half of itself. */
+const STEP_PAGES = (1024 * 1024) / PAGE_BYTES;
 /** Several requests of one stream are under way at once, and may arrive in another order. */
 const SLACK_PAGES = (1024 * 1024) / PAGE_BYTES;
 
@@ -13,7 +20,7 @@ interface Stream {
   /** Where the next read is expected. */
   nextPage: number;
   run: number;
-  windowPages: number;
+  pagesRead: number;
   /** Everything below has been asked for. */
   aheadPage: number;
   usedAt: number;
@@ -26,7 +33,13 @@ export interface AheadRange {
 
 export class ReadAhead {
   readonly #streams: Stream[] = [];
+  readonly #windowPagesMax: number;
   #clock = 0;
+
+  constructor(cacheSizeBytes: number) {
+    const bytes = Math.min(WINDOW_BYTES_MAX, cacheSizeBytes * WINDOW_CACHE_SHARE);
+    this.#windowPagesMax = Math.max(WINDOW_PAGES_MIN, Math.floor(bytes / PAGE_BYTES));
+  }
 
   /** Notes a read of pages [first, end). Returns whether it belongs to a stream. */
   note(first: number, end: number): boolean {
@@ -38,6 +51,7 @@ export class ReadAhead {
     }
     stream.usedAt = this.#clock;
     if (end > stream.nextPage) {
+      stream.pagesRead += end - Math.max(first, stream.nextPage);
       stream.nextPage = end;
       stream.run++;
     }
@@ -51,11 +65,11 @@ export class ReadAhead {
   next(end: number, volumeEnd: number): AheadRange | null {
     const stream = this.#streams.find(({ nextPage }) => nextPage === end);
     if (stream === undefined || stream.run < RUN_MIN) return null;
-    if (stream.aheadPage - end > stream.windowPages / 2) return null;
+    const windowPages = Math.min(this.#windowPagesMax, Math.max(WINDOW_PAGES_MIN, WINDOW_GROWTH * stream.pagesRead));
     const first = Math.max(stream.aheadPage, end);
-    stream.windowPages = Math.min(WINDOW_PAGES_MAX, stream.windowPages * 2);
-    const aheadEnd = Math.min(end + stream.windowPages, volumeEnd);
-    if (aheadEnd <= first) return null;
+    const aheadEnd = windowEnd(end, windowPages, volumeEnd);
+    const isLast = aheadEnd === volumeEnd;
+    if (aheadEnd <= first || (aheadEnd - first < Math.min(STEP_PAGES, windowPages / 2) && !isLast)) return null;
     stream.aheadPage = aheadEnd;
     return { first, end: aheadEnd };
   }
@@ -75,7 +89,7 @@ export class ReadAhead {
   }
 
   #begin(nextPage: number): void {
-    const fresh = { nextPage, run: 0, windowPages: WINDOW_PAGES_MIN, aheadPage: 0, usedAt: this.#clock };
+    const fresh = { nextPage, run: 0, pagesRead: 0, aheadPage: 0, usedAt: this.#clock };
     if (this.#streams.length < STREAMS_MAX) {
       this.#streams.push(fresh);
       return;
@@ -83,4 +97,11 @@ export class ReadAhead {
     const oldest = this.#streams.reduce((a, b) => (b.usedAt < a.usedAt ? b : a));
     Object.assign(oldest, fresh);
   }
+}
+
+/** The end of a window that begins at page `from`: of a wide one, that of a step. */
+function windowEnd(from: number, windowPages: number, volumeEnd: number): number {
+  const end = from + windowPages;
+  if (end >= volumeEnd) return volumeEnd;
+  return windowPages < 2 * STEP_PAGES ? end : end - (end % STEP_PAGES);
 }

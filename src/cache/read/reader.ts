@@ -25,6 +25,7 @@ export interface ReaderOptions {
   readonly clean: CleanReader;
   readonly fetcher: Fetcher;
   readonly layout: Layout;
+  readonly cacheSizeBytes: number;
   /** Why the volume is another writer's now, or null. */
   readonly lost: () => StorageError | null;
 }
@@ -38,7 +39,7 @@ export class Reader {
   readonly #fetcher: Fetcher;
   readonly #layout: Layout;
   readonly #lost: () => StorageError | null;
-  readonly #readAhead = new ReadAhead();
+  readonly #readAhead: ReadAhead;
   readonly #stop = new AbortController();
   #missedPages = 0;
 
@@ -47,6 +48,7 @@ export class Reader {
     this.#clean = options.clean;
     this.#fetcher = options.fetcher;
     this.#layout = options.layout;
+    this.#readAhead = new ReadAhead(options.cacheSizeBytes);
     this.#lost = options.lost;
   }
 
