@@ -7,6 +7,8 @@ import { LINE_BYTES } from './geometry.ts';
 const PENDING_BYTES_MAX = 64 * 1024 * 1024;
 /** More would keep the threads that write and sync the log waiting. */
 const WRITES_MAX = 2;
+/** Lines that lie one behind the other in memory and in the file are written at once: handing one over takes longer than writing it. */
+const RUN_LINES_MAX = (1024 * 1024) / LINE_BYTES;
 
 /** Consecutive pages of one line on their way to its slot. */
 export interface PageWrite {
@@ -33,7 +35,9 @@ export class LineWriter {
   readonly #slots = new Map<number, PageWrite[]>();
   #waiting: PageWrite[] = [];
   #nextWaiting = 0;
+  /** Slots that the disk has writes for. */
   readonly #writing = new Set<number>();
+  #underWay = 0;
   #pendingBytes = 0;
   #idle: PromiseWithResolvers<void> | null = null;
 
@@ -59,12 +63,14 @@ export class LineWriter {
 
   /** Begins to write what was added. */
   start(): void {
-    while (this.#writing.size < WRITES_MAX && this.#nextWaiting < this.#waiting.length) {
+    while (this.#underWay < WRITES_MAX && this.#nextWaiting < this.#waiting.length) {
       const write = this.#waiting[this.#nextWaiting] as PageWrite;
       if (this.#writing.has(write.slot)) break;
-      this.#nextWaiting++;
-      if (write.wanted === 0) this.#end(write);
-      else void this.#write(write);
+      if (write.wanted !== 0) void this.#write(this.#takeRun(write));
+      else {
+        this.#nextWaiting++;
+        this.#end(write);
+      }
     }
     if (this.#nextWaiting * 2 > this.#waiting.length) {
       this.#waiting = this.#waiting.slice(this.#nextWaiting);
@@ -91,17 +97,36 @@ export class LineWriter {
     }
   }
 
-  async #write(write: PageWrite): Promise<void> {
-    this.#writing.add(write.slot);
+  /** The next that waits, which is `first`, and what follows it. */
+  #takeRun(first: PageWrite): PageWrite[] {
+    const run = [first];
+    for (let last = first; ; ) {
+      const next = this.#waiting[++this.#nextWaiting];
+      if (next === undefined || run.length === RUN_LINES_MAX || this.#writing.has(next.slot)) return run;
+      if (next.wanted === 0 || !follows(last, next)) return run;
+      run.push(next);
+      last = next;
+    }
+  }
+
+  async #write(run: readonly PageWrite[]): Promise<void> {
+    const { slot, from, data } = run[0] as PageWrite;
+    for (const write of run) this.#writing.add(write.slot);
+    this.#underWay++;
     try {
-      await this.#options.file.write(write.data, write.slot * LINE_BYTES + write.from * PAGE_BYTES);
-      this.#options.onWritten(write);
+      const bytes = run.reduce((sum, write) => sum + write.data.length, 0);
+      const all = Buffer.from(data.buffer, data.byteOffset, bytes);
+      await this.#options.file.write(all, slot * LINE_BYTES + from * PAGE_BYTES);
+      for (const write of run) this.#options.onWritten(write);
     } catch (error) {
       for (let at = this.#nextWaiting; at < this.#waiting.length; at++) (this.#waiting[at] as PageWrite).wanted = 0;
       this.#options.onFailed(error);
     }
-    this.#writing.delete(write.slot);
-    this.#end(write);
+    this.#underWay--;
+    for (const write of run) {
+      this.#writing.delete(write.slot);
+      this.#end(write);
+    }
     this.start();
   }
 
@@ -116,4 +141,12 @@ export class LineWriter {
     }
     write.ended();
   }
+}
+
+/** Whether the one begins, in memory and in the file, where the other ends. */
+function follows(before: PageWrite, { slot, from, data }: PageWrite): boolean {
+  const endsTheLine = before.from * PAGE_BYTES + before.data.length === LINE_BYTES;
+  const isNextSlot = slot === before.slot + 1 && from === 0 && endsTheLine;
+  const { buffer, byteOffset, length } = before.data;
+  return isNextSlot && data.buffer === buffer && data.byteOffset === byteOffset + length;
 }
