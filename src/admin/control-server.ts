@@ -1,12 +1,13 @@
 /** The control socket of a running appliance: JSON over HTTP on a unix socket that only its owner may open. */
 import { once } from 'node:events';
-import { chmod, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { finished } from 'node:stream/promises';
 import { raceAbort } from '../lib/deadline.ts';
 import { describeError, type ErrorCode, isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { systemReason } from '../lib/system-reason.ts';
+import { withUmask } from '../lib/with-umask.ts';
 import { HTTP_STATUS } from './http-status.ts';
 import { readJsonObject } from './read-json.ts';
 
@@ -56,9 +57,8 @@ export class ControlServer {
     }
     try {
       await rm(this.path, { force: true });
-      this.#server.listen(this.path);
+      withUmask(0o177, () => this.#server.listen(this.path));
       await once(this.#server, 'listening');
-      await chmod(this.path, 0o600);
     } catch (cause) {
       throw new StorageError('UNAVAILABLE', `cannot listen on ${this.path}: ${systemReason(cause)}`, { cause });
     }

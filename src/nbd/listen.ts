@@ -8,6 +8,7 @@ import { dirname, resolve as resolvePath } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { StorageError } from '../lib/errors.ts';
 import { systemReason } from '../lib/system-reason.ts';
+import { withUmask } from '../lib/with-umask.ts';
 
 /** Where to listen. Port 0: the kernel picks. `mode`: permissions of the socket file, 0o600 where left out. */
 export type ListenTarget =
@@ -59,16 +60,13 @@ async function bind(server: Server, options: ListenOptions, where: string): Prom
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      // A socket file is made within the call: nobody else may connect before its permissions have been set.
-      const umask = process.umask(0o077);
-      try {
+      // Its permissions are set once it is there, and clients can come by then.
+      withUmask(0o077, () =>
         server.listen(options, () => {
           server.removeListener('error', reject);
           resolve();
-        });
-      } finally {
-        process.umask(umask);
-      }
+        }),
+      );
     });
   } catch (cause) {
     // Which the system's own answer calls a lack of permission.
