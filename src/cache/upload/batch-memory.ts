@@ -5,37 +5,60 @@
 
 /** Smaller ones cost little, and take a page or more each when they are shared. */
 const BUFFER_BYTES_MIN = 16 * 1024;
-/** Kept for the batches that follow: as much as two of them have. */
-const KEPT_BYTES_MAX = 64 * 1024 * 1024;
+/**
+ * Of all volumes together: as much as two batches have. It is never left to the collector, which does not weigh shared memory: what
+ * was dropped would pile up by the GiB. Beyond it a block takes memory as everything else does.
+ */
+const SHARED_BYTES_MAX = 64 * 1024 * 1024;
 
+class SharedMemory {
+  #bytes = 0;
+  /** What nobody uses, by its length. */
+  readonly #free = new Map<number, Buffer[]>();
+
+  take(length: number): Buffer | null {
+    const free = this.#free.get(length)?.pop();
+    if (free !== undefined) return free;
+    if (this.#bytes + length > SHARED_BYTES_MAX) return null;
+    this.#bytes += length;
+    return Buffer.from(new SharedArrayBuffer(length));
+  }
+
+  giveBack(buffer: Buffer): void {
+    const free = this.#free.get(buffer.length);
+    if (free === undefined) this.#free.set(buffer.length, [buffer]);
+    else free.push(buffer);
+  }
+}
+
+const sharedMemory = new SharedMemory();
+
+/** Of one volume. */
 export class BatchMemory {
   readonly #bufferBytes: number;
-  #free: Buffer[] = [];
+  /** Shared ones that have not been given back. */
+  readonly #taken = new Set<Buffer>();
 
   /** `bufferBytes`: of a whole block. */
   constructor(bufferBytes: number) {
     this.#bufferBytes = bufferBytes;
   }
 
-  /** Of any content. Of other lengths than a block's it is not kept when it is given back. */
+  /** Of any content. Of other lengths than a block's it is the collector's. */
   take(length: number): Buffer {
-    if (!this.#keeps(length)) return Buffer.allocUnsafe(length);
-    return this.#free.pop() ?? Buffer.from(new SharedArrayBuffer(length));
+    const shared = length === this.#bufferBytes && length >= BUFFER_BYTES_MIN ? sharedMemory.take(length) : null;
+    if (shared === null) return Buffer.allocUnsafe(length);
+    this.#taken.add(shared);
+    return shared;
   }
 
-  /** Nobody may use them any more, nor send what is in them. What is not given back is left to the collector. */
-  giveBack(buffers: readonly Buffer[]): void {
-    for (const buffer of buffers) {
-      if (this.#keeps(buffer.length) && this.#free.length * this.#bufferBytes < KEPT_BYTES_MAX) this.#free.push(buffer);
-    }
+  /** Nobody may use them any more, nor send what is in them. */
+  giveBack(buffers: Iterable<Buffer>): void {
+    for (const buffer of buffers) if (this.#taken.delete(buffer)) sharedMemory.giveBack(buffer);
   }
 
-  /** What is free goes to the system. */
-  release(): void {
-    this.#free = [];
-  }
-
-  #keeps(length: number): boolean {
-    return length === this.#bufferBytes && length >= BUFFER_BYTES_MIN;
+  /** As `giveBack`, of everything that has been taken. */
+  giveBackAll(): void {
+    this.giveBack(this.#taken);
   }
 }

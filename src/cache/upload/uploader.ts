@@ -3,6 +3,7 @@ import type { Layout } from '../../layout/layout.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { describeError, isStorageError, StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
+import { settleAll } from '../../lib/settle.ts';
 import type { DirtyStore } from '../dirty/dirty-store.ts';
 import { PAGE_BYTES, pageAfter, pageOf } from '../page.ts';
 import type { Fetcher } from '../read/fetcher.ts';
@@ -189,20 +190,17 @@ export class Uploader {
         const batch = await this.#next;
         this.#next = null;
         this.#unreadableSinceMs = null;
-        if (this.#stop.signal.aborted) return;
+        if (this.#stop.signal.aborted) break;
         await this.#sendAndPrepare(batch);
         this.#recovered();
         pauseMs = RETRY_PAUSE_MIN_MS;
-        if (this.#stop.signal.aborted) return;
+        if (this.#stop.signal.aborted) break;
         this.#settling = this.#settle(batch);
-        if (this.#next !== null) continue;
-        await this.#settling;
-        this.#memory.release();
+        if (this.#next === null) await this.#settling;
       } catch (error) {
-        if (this.#fatal !== null) return;
         // All of it is read once more: what has been written since may be what mends it, as where a block is lost, and need not be sent twice.
-        await Promise.allSettled([this.#next, this.#settling]);
-        this.#next = null;
+        await this.#abandon();
+        if (this.#fatal !== null) break;
         // From the moment that it is tried again: one that failed early in a long sending has not failed for as long.
         if (this.#unreadable) this.#unreadableSinceMs ??= this.#options.clock.now();
         await this.#pauseAfter(error, pauseMs);
@@ -211,6 +209,15 @@ export class Uploader {
         this.#working = false;
       }
     }
+    await this.#abandon();
+  }
+
+  /** Nothing is being sent: what has been read for it is forgotten. */
+  async #abandon(): Promise<void> {
+    await Promise.allSettled([this.#next, this.#settling]);
+    this.#next = null;
+    this.#options.sent.clear();
+    this.#memory.giveBackAll();
   }
 
   #isDue(): boolean {
@@ -290,21 +297,21 @@ export class Uploader {
     return this.#barriers.lastWithin(first, low) ?? low;
   }
 
-  /** Resolves once the batch is in the bucket. The one that follows is read meanwhile, where one is wanted. */
+  /** Resolves once the batch is in the bucket; rejects once nothing of it is being sent. The one that follows is begun to be read meanwhile. */
   async #sendAndPrepare(batch: UploadBatch): Promise<void> {
     const { sent } = this.#options;
     sent.set(batch.blocks);
-    const sending = this.#send(batch);
-    // Both are awaited, but later: until then their failures are nobody's.
-    sending.catch(() => {});
-    // The memory of the batch before this one is what the next one takes.
-    await this.#settling;
-    if (this.#wanted() > batch.end && !this.#stop.signal.aborted) {
-      this.#next = this.#prepare(batch.end);
-      this.#next.catch(() => {});
-    }
-    await sending;
+    await settleAll([this.#send(batch), this.#prepareAfter(batch)]);
     sent.clear();
+  }
+
+  /** Begins to read what follows, where that is wanted. Not before the batch before this one has given its memory back. */
+  async #prepareAfter({ end }: UploadBatch): Promise<void> {
+    await this.#settling;
+    if (this.#wanted() <= end || this.#stop.signal.aborted) return;
+    this.#next = this.#prepare(end);
+    // It is awaited, but later: until then its failure is nobody's.
+    this.#next.catch(() => {});
   }
 
   async #send({ extents }: UploadBatch): Promise<void> {

@@ -6,7 +6,7 @@ import type { Disk, DiskFile } from '../../../../src/lib/disk.ts';
 import { StorageError } from '../../../../src/lib/errors.ts';
 import { rejectsWith } from '../../../conformance/object-store/suite.ts';
 import type { VirtualClock } from '../../../support/virtual-clock.ts';
-import { filled, gate, MemoryLayout, MIB, type Rig, rig } from '../fixtures.ts';
+import { filled, gate, MemoryLayout, MIB, never, type Rig, rig } from '../fixtures.ts';
 
 /** More than a batch takes, and less than two. */
 const BLOCKS = 40;
@@ -43,8 +43,8 @@ function holdingLines(disk: Disk, closed: () => Promise<void>): Disk {
 }
 
 /** Writes all blocks, one after another: where the log has no room a write waits. */
-async function fill(clock: VirtualClock, volume: CachedVolume, tag: number): Promise<void> {
-  for (let block = 0; block < BLOCKS; block++) {
+async function fill(clock: VirtualClock, volume: CachedVolume, tag: number, blocks = BLOCKS): Promise<void> {
+  for (let block = 0; block < blocks; block++) {
     await clock.run(Promise.resolve(volume.write(block * MIB, blockOf(tag + block), { fua: false })));
   }
 }
@@ -101,5 +101,73 @@ test('that the volume is lost is told at once, also where the disk does not answ
   await fill(clock, volume, 1);
   await clock.run(assert.rejects(Promise.resolve(volume.flush()), rejectsWith('FENCED')));
   lines.open();
+  await clock.run(volume.close(AbortSignal.abort()));
+});
+
+/** The shared memory that is sent from. */
+function sharedMemory(layout: MemoryLayout): Set<ArrayBufferLike> {
+  const seen = new Set<ArrayBufferLike>();
+  layout.beforeCommit = ({ extents }) => {
+    for (const { data } of extents) if (data?.buffer instanceof SharedArrayBuffer) seen.add(data.buffer);
+  };
+  return seen;
+}
+
+test('batches that fail take no new shared memory each time: nothing has the collector run for that', async () => {
+  const { clock, layout, open } = bench();
+  const shared = sharedMemory(layout);
+  const { beforeCommit } = layout;
+  let commits = 0;
+  layout.beforeCommit = async (batch) => {
+    await beforeCommit(batch);
+    if (++commits < 10) throw new StorageError('UNAVAILABLE', 'the bucket is away');
+  };
+  const volume = await open(SPACE);
+  await fill(clock, volume, 1);
+  await clock.run(Promise.resolve(volume.flush()));
+  assert.ok(commits >= 10);
+  assert.ok(shared.size > 0 && shared.size <= 64, `${shared.size} MiB`);
+  for (let block = 0; block < BLOCKS; block++) {
+    assert.ok((await layout.read(block * MIB, MIB)).equals(blockOf(block + 1)), `block ${block}`);
+  }
+  await clock.run(volume.close(AbortSignal.abort()));
+});
+
+test('nor do small batches with nothing to do in between', async () => {
+  const { clock, layout, open } = bench();
+  const shared = sharedMemory(layout);
+  const volume = await open(SPACE);
+  for (let round = 1; round <= 100; round++) {
+    await clock.run(Promise.resolve(volume.write(0, blockOf(round), { fua: false })));
+    await clock.run(Promise.resolve(volume.flush()));
+  }
+  assert.equal(shared.size, 1);
+  assert.ok((await layout.read(0, MIB)).equals(blockOf(100)));
+  await clock.run(volume.close(AbortSignal.abort()));
+});
+
+test('what a volume was sending when it was closed leaves its shared memory to others', async () => {
+  const { clock, layout, open } = bench();
+  for (let round = 1; round <= 4; round++) {
+    const sent = gate();
+    layout.beforeCommit = async () => {
+      await sent.closed;
+      throw new StorageError('UNAVAILABLE', 'the bucket is away');
+    };
+    const volume = await open(SPACE);
+    await fill(clock, volume, 10 * round, 20);
+    Promise.resolve(volume.flush()).catch(() => {});
+    await clock.advance(100);
+    await clock.run(volume.close(AbortSignal.abort()));
+    sent.open();
+    await clock.advance(100);
+  }
+  let others = 0;
+  layout.beforeCommit = ({ extents }) => {
+    for (const { data } of extents) if (!(data?.buffer instanceof SharedArrayBuffer)) others++;
+  };
+  const volume = await open(SPACE);
+  await clock.run(volume.uploadAll(never));
+  assert.equal(others, 0);
   await clock.run(volume.close(AbortSignal.abort()));
 });
