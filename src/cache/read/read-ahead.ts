@@ -8,7 +8,7 @@ const WINDOW_PAGES_MIN = (256 * 1024) / PAGE_BYTES;
 /** Enough for 160 MB/s where a request takes 100 ms. */
 const WINDOW_BYTES_MAX = 16 * 1024 * 1024;
 /** A tenth of the cache is for what nobody has asked for yet: what is read ahead must still be there when its turn comes. */
-const WINDOW_CACHE_SHARE = 1 / 20;
+const WINDOW_CACHE_SHARE = 1 / 10;
 /** The window is so many times what the stream has read. */
 const WINDOW_GROWTH = 2;
 /** A wide window moves on by whole steps, so that as much as it has is under way all the time; a smaller one by half of itself. */
