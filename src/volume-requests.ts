@@ -26,13 +26,14 @@ export class VolumeRequests {
 
   get routes(): ControlRoutes {
     return {
-      'POST /v1/resize': (body) => this.#resize(body),
-      'POST /v1/flush': (body) => this.#flush(body),
-      'POST /v1/warm': (body) => this.#warm(body),
+      'POST /v1/resize': (body, gone) => this.#resize(body, gone),
+      'POST /v1/flush': (body, gone) => this.#flush(body, gone),
+      'POST /v1/warm': (body, gone) => this.#warm(body, gone),
     };
   }
 
-  async #resize({ name, sizeBytes, force }: Parameters<ControlHandler>[0]): Promise<object> {
+  /** Ends where whoever asked hangs up: a shrink keeps everybody out, and may have to wait for the bucket. */
+  async #resize(...[{ name, sizeBytes, force }, gone]: Parameters<ControlHandler>): Promise<object> {
     if (typeof name !== 'string' || typeof sizeBytes !== 'number' || typeof force !== 'boolean') {
       throw new StorageError('INVALID', 'a resize needs a name, sizeBytes and force');
     }
@@ -45,15 +46,15 @@ export class VolumeRequests {
         `volume ${name} has ${attached} clients attached: detach them before it is made smaller`,
       );
     }
-    return { name, ...(await volume.resize(sizeBytes, { force })) };
+    return { name, ...(await volume.resize(sizeBytes, { force, signal: gone })) };
   }
 
   /** Uploads everything the volume has; answers early, with what is left, where that takes long. */
-  async #flush({ name }: Parameters<ControlHandler>[0]): Promise<object> {
+  async #flush(...[{ name }, gone]: Parameters<ControlHandler>): Promise<object> {
     if (typeof name !== 'string') throw new StorageError('INVALID', 'a flush needs a name');
     const { cached } = this.#options.volumeOf(name);
     if (cached === null) return { name, dirtyBytes: 0, uploadError: null };
-    const patience = AbortSignal.any([AbortSignal.timeout(CONTROL_PATIENCE_MS), this.#options.stopping]);
+    const patience = AbortSignal.any([AbortSignal.timeout(CONTROL_PATIENCE_MS), this.#options.stopping, gone]);
     await cached.uploadAll(patience).catch((error: unknown) => {
       if (!isStorageError(error, 'CANCELLED')) throw error;
     });
@@ -64,14 +65,15 @@ export class VolumeRequests {
   }
 
   /** Brings a part of the volume into its cache. */
-  async #warm({ name, offset, length }: Parameters<ControlHandler>[0]): Promise<object> {
+  async #warm(...[{ name, offset, length }, gone]: Parameters<ControlHandler>): Promise<object> {
     const sound = typeof name === 'string' && isOffset(offset) && isOffset(length) && length <= WARM_BYTES_MAX;
     if (!sound)
       throw new StorageError('INVALID', `a warm needs a name, an offset and a length of at most ${WARM_BYTES_MAX}`);
     const { device, cached, record } = this.#options.volumeOf(name);
     if (cached === null) throw new StorageError('UNSUPPORTED', `volume ${name} has no cache to be loaded into`);
     const end = Math.min(offset + length, record.sizeBytes);
-    if (offset < end) await device.prefetch(offset, end - offset, this.#options.stopping);
+    const giveUp = AbortSignal.any([this.#options.stopping, gone]);
+    if (offset < end) await device.prefetch(offset, end - offset, giveUp);
     this.#refuseStopping();
     return { name, sizeBytes: record.sizeBytes, cachedBytes: cached.status().cache.usedBytes };
   }

@@ -5,6 +5,8 @@ import { HTTP_STATUS } from './http-status.ts';
 
 /** A question is answered from memory; a change may take as long as the bucket does. */
 const ANSWER_TIMEOUT_MS = { GET: 10_000, POST: 10 * 60_000 };
+/** What ends when we hang up, and may have to upload, or to delete, for as long as it takes. */
+const WITHOUT_TIMEOUT = new Set(['/v1/resize']);
 /** EINVAL: the path is longer than any socket's, so nothing listens there. */
 const NOT_RUNNING = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR', 'EINVAL']);
 
@@ -52,7 +54,7 @@ function send(
       socketPath,
       method,
       path,
-      timeout: ANSWER_TIMEOUT_MS[method],
+      ...(WITHOUT_TIMEOUT.has(path) ? {} : { timeout: ANSWER_TIMEOUT_MS[method] }),
       ...(signal === undefined ? {} : { signal }),
     };
     const asking = request(options, resolve);

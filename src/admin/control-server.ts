@@ -8,6 +8,7 @@ import { describeError, type ErrorCode, isStorageError, StorageError } from '../
 import type { Log } from '../lib/log.ts';
 import { systemReason } from '../lib/system-reason.ts';
 import { withUmask } from '../lib/with-umask.ts';
+import { hangUpOf } from './hang-up.ts';
 import { HTTP_STATUS } from './http-status.ts';
 import { readJsonObject } from './read-json.ts';
 
@@ -17,8 +18,11 @@ const REQUEST_TIMEOUT_MS = 10_000;
 /** What closing waits for answers under way: whoever does not take theirs must not keep the appliance from ending. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
-/** Answers a request: gets its JSON body and returns what is sent as JSON. A StorageError becomes an HTTP error. */
-export type ControlHandler = (body: Readonly<Record<string, unknown>>) => Promise<object>;
+/**
+ * Answers a request: gets its JSON body and returns what is sent as JSON. A StorageError becomes an HTTP error. `gone` aborts when whoever asked has
+ * hung up: for work that is to end with that, or for waiting that is.
+ */
+export type ControlHandler = (body: Readonly<Record<string, unknown>>, gone: AbortSignal) => Promise<object>;
 
 /** Handlers by method and path: `GET /v1/status`. */
 export type ControlRoutes = Readonly<Record<string, ControlHandler>>;
@@ -81,11 +85,12 @@ export class ControlServer {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const route = `${request.method} ${request.url}`;
+    const gone = hangUpOf(response);
     try {
       const handler = Object.hasOwn(this.#routes, route) ? this.#routes[route] : undefined;
       if (handler === undefined) throw new StorageError('NOT_FOUND', `this appliance has nothing at ${route}`);
       const body = await readJsonObject(request);
-      await this.#finish(handler(body).then((answer) => send(response, 200, answer)));
+      await this.#finish(handler(body, gone).then((answer) => send(response, 200, answer)));
     } catch (error) {
       if (!isStorageError(error)) this.#log.error('a control request failed unexpectedly', { route, error });
       const code: ErrorCode = isStorageError(error) ? error.code : 'UNAVAILABLE';

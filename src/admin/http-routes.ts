@@ -5,6 +5,8 @@ export interface HttpRequest {
   readonly query: URLSearchParams;
   /** JSON that came with a POST; empty for GET. */
   readonly body: Readonly<Record<string, unknown>>;
+  /** Aborts when the client has gone before its answer. */
+  readonly gone: AbortSignal;
 }
 
 export interface HttpAnswer {

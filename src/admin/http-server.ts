@@ -6,6 +6,7 @@ import type { Log } from '../lib/log.ts';
 import { systemReason } from '../lib/system-reason.ts';
 import { isAllowedHost } from './allowed-host.ts';
 import { ChangeGuard } from './change-guard.ts';
+import { hangUpOf } from './hang-up.ts';
 import { type HttpAnswer, type HttpRoutes, type HttpStream, json, plain } from './http-routes.ts';
 import { HTTP_STATUS } from './http-status.ts';
 import { readJsonObject } from './read-json.ts';
@@ -141,7 +142,7 @@ export class HttpServer {
     response.once('close', () => clearTimeout(giveUp));
     response.on('error', () => {});
     try {
-      const answer = await this.#respond(request);
+      const answer = await this.#respond(request, hangUpOf(response));
       if ('open' in answer) {
         clearTimeout(giveUp);
         stream(request, response, answer);
@@ -165,7 +166,7 @@ export class HttpServer {
     }
   }
 
-  async #respond(request: IncomingMessage): Promise<HttpAnswer | HttpStream> {
+  async #respond(request: IncomingMessage, gone: AbortSignal): Promise<HttpAnswer | HttpStream> {
     const { routes, hosts } = this.#options;
     const target = request.url ?? '';
     const queryAt = target.indexOf('?');
@@ -183,13 +184,13 @@ export class HttpServer {
     }
     const query = new URLSearchParams(queryAt < 0 ? '' : target.slice(queryAt));
     try {
-      if (method === 'GET') return await handler({ query, body: {} });
+      if (method === 'GET') return await handler({ query, body: {}, gone });
       const refusal = this.#guard.refusal(request.headers);
       if (refusal !== null) {
         const { status, message, headers } = refusal;
         return { ...failed('ACCESS_DENIED', message), status, headers };
       }
-      return await handler({ query, body: await readJsonObject(request) });
+      return await handler({ query, body: await readJsonObject(request), gone });
     } catch (error) {
       if (!isStorageError(error)) throw error;
       return failed(error.code, describeError(error));

@@ -26,7 +26,7 @@ export function statusRoutes({ hub, document, history, drawMap, changes }: Statu
   const desk = new MapDesk(drawMap);
   const posts = Object.entries(changes).map(([route, handler]) => [
     route.replace(/^POST /, ''),
-    { POST: async ({ body }: HttpRequest) => json(200, await handler(body)) },
+    { POST: async ({ body, gone }: HttpRequest) => json(200, await handler(body, gone)) },
   ]);
   return {
     ...Object.fromEntries(posts),

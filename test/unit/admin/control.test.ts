@@ -139,6 +139,39 @@ describe('asking', () => {
 });
 
 describe('the server', () => {
+  test('tells a handler that whoever asked has hung up, and only then', async (t) => {
+    const signals: AbortSignal[] = [];
+    const waiting = Promise.withResolvers<void>();
+    const { path, log } = await serve(t, {
+      ...echo,
+      'POST /v1/fast': async (_body, gone) => {
+        signals.push(gone);
+        return {};
+      },
+      'POST /v1/slow': async (_body, gone) => {
+        signals.push(gone);
+        waiting.resolve();
+        await once(gone, 'abort');
+        throw new StorageError('CANCELLED', 'given up');
+      },
+    });
+    await askAppliance(path, 'POST', '/v1/fast', {});
+    const giveUp = new AbortController();
+    const asked = assert.rejects(askAppliance(path, 'POST', '/v1/slow', {}, giveUp.signal), { code: 'CANCELLED' });
+    await waiting.promise;
+    assert.deepEqual(
+      signals.map(({ aborted }) => aborted),
+      [false, false],
+    );
+    giveUp.abort();
+    await asked;
+    const [fast, slow] = signals;
+    if (slow?.aborted === false) await once(slow, 'abort');
+    assert.equal(fast?.aborted, false);
+    assert.deepEqual(await askAppliance(path, 'GET', '/v1/status'), { fine: true });
+    assert.deepEqual(log.messages('error'), []);
+  });
+
   test('refuses what it does not know with 404, also names that every object has', async (t) => {
     const { path } = await serve(t, echo);
     for (const [method, url] of [

@@ -49,7 +49,11 @@ test('/healthz does not depend on what /readyz tells', async () => {
   let problems: string[] = [];
   const routes = healthRoutes(() => problems);
   const ask = async (path: string) => {
-    const answer = await routes[path]?.GET?.({ query: new URLSearchParams(), body: {} });
+    const answer = await routes[path]?.GET?.({
+      query: new URLSearchParams(),
+      body: {},
+      gone: new AbortController().signal,
+    });
     assert.ok(answer !== undefined && 'body' in answer);
     return [answer.status, answer.body];
   };

@@ -244,7 +244,7 @@ describe('while a volume is made smaller', () => {
     readonly control: string;
     /** Rejects where it fails. */
     readonly shrunk: Promise<unknown>;
-    /** What it waits for: block 0's put, with the new size. */
+    /** What it waits for: block 0's put, with the new size, which the record has already. */
     readonly gate: PromiseWithResolvers<void>;
     /** A client that has said nothing yet. */
     readonly early: RawClient;
@@ -314,7 +314,49 @@ describe('while a volume is made smaller', () => {
     await assert.rejects(shrunk, { code: 'ACCESS_DENIED' });
     assert.equal((await go(early)).type, OptionReply.ACK);
     early.framing = 'simple';
-    assert.equal((await early.request(readOf(40), 4096)).errno, NbdErrno.NONE);
+    assert.equal((await early.request(readOf(31), 4096)).errno, NbdErrno.NONE);
+  });
+
+  test('and waits for the bucket, it ends when whoever asked for it hangs up: then they may attach', async (t) => {
+    const m = await machine(t);
+    await started(m);
+    const client = await m.attach('vol');
+    assert.equal((await client.request(writeOf(40))).errno, NbdErrno.NONE);
+    client.close();
+    await until(() => m.appliance.status().connections.length === 0);
+    const away = Promise.withResolvers<void>();
+    let asked = false;
+    m.store.before = ({ kind, keys: [key] }) => {
+      if (kind !== 'put' || key !== 'vol/bucketdisk-volume.json') return;
+      asked = true;
+      return away.promise;
+    };
+    const late = await connected(t, m);
+    const control = join(m.settings.cache.dir, 'control.sock');
+    const hangUp = new AbortController();
+    const body = { name: 'vol', sizeBytes: SMALL, force: true };
+    const shrunk = assert.rejects(askAppliance(control, 'POST', '/v1/resize', body, hangUp.signal), {
+      code: 'CANCELLED',
+    });
+    await until(() => asked);
+    assert.equal((await go(late)).type, OptionReply.ERR_POLICY);
+    hangUp.abort();
+    await shrunk;
+    let next = late;
+    while ((await go(next)).type !== OptionReply.ACK) {
+      next.close();
+      next = await connected(t, m);
+    }
+    next.close();
+    await until(() => m.appliance.status().connections.length === 0);
+    assert.equal(m.appliance.status().volumes[0]?.sizeBytes, 256 * 1024);
+    away.resolve();
+    assert.deepEqual(await askAppliance(control, 'POST', '/v1/resize', body), {
+      name: 'vol',
+      oldSizeBytes: 256 * 1024,
+      newSizeBytes: SMALL,
+      deletedBlocks: 1,
+    });
   });
 
   test('or larger: that keeps nobody out', async (t) => {

@@ -30,7 +30,7 @@ async function run(one: Machine, jobs: JobsService, name: string): Promise<JobRu
 function ask(jobs: JobsService, body: Readonly<Record<string, unknown>>): Promise<object> {
   const handler = jobs.routes['POST /v1/jobs/run'];
   assert.ok(handler);
-  return handler(body);
+  return handler(body, new AbortController().signal);
 }
 
 describe('the job flush', () => {

@@ -41,7 +41,9 @@ async function serving(): Promise<{ one: Machine; volume: Volume; scans: ScanSer
 async function post(one: Machine, scans: ScanService, path: string, body: object): Promise<Answer> {
   const handler = scans.routes[`POST ${path}`];
   assert.ok(handler);
-  return one.bench.clock.run(handler(body as Readonly<Record<string, unknown>>)) as Promise<Answer>;
+  return one.bench.clock.run(
+    handler(body as Readonly<Record<string, unknown>>, new AbortController().signal),
+  ) as Promise<Answer>;
 }
 
 const events = ({ bench }: Machine): unknown[] =>
