@@ -60,11 +60,19 @@ export interface Layout {
   extents(offset: number, length: number, countMax?: number): Promise<Extent[]>;
 
   /**
-   * Changes the volume's size to another multiple of the block size. What lay beyond a smaller size is gone; what is
-   * added reads as zeros. From when the size is a smaller one nothing may be asked beyond it, and what was written there before has ended
-   * when this resolves. CANCELLED when `signal` aborts: the size is the old or the new one, and the same may be asked again.
+   * The volume ends here for whoever uses it, from now on. Nothing may be asked beyond, and what was written there before has ended when this
+   * resolves; it stays in the bucket until the volume grows over it. CANCELLED when `signal` aborts.
    */
-  resize(sizeBytes: number, signal?: AbortSignal): Promise<void>;
+  cutOff(sizeBytes: number, signal: AbortSignal): Promise<void>;
+
+  /**
+   * For a volume about to grow: what it has beyond its end, up to that size, will read as zeros. Returns how many objects were deleted; `onDeleted`
+   * is called with how many it has been so far. CANCELLED when `signal` aborts.
+   */
+  clearBeyondEnd(sizeBytes: number, signal: AbortSignal, onDeleted?: (objects: number) => void): Promise<number>;
+
+  /** The volume has this size for whoever uses it, from now on: a larger one, for which it has been cleared. */
+  extend(sizeBytes: number): void;
 
   /** Waits for what is under way, then releases what is held. Nothing may be asked of it afterwards. */
   close(): Promise<void>;

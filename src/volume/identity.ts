@@ -11,13 +11,12 @@ import type { VolumeRecord } from './volume-record.ts';
 export const BLOCK_SIZE_DEFAULT_BYTES = 1024 * 1024;
 
 export interface Identity {
-  /**
-   * As it is, or as it will be once it has been created or adopted; `encryption` is settled separately. Where it has `resizeToBytes`, block 0
-   * says that, and is to be written with `sizeBytes` before the record is without.
-   */
+  /** As it is, or as it will be once it has been created or adopted; `encryption` is settled separately. Never with `resizeToBytes`. */
   readonly record: VolumeRecord;
-  /** Block 0 says another size than the record here, and is to be written anew. */
+  /** Block 0 says something else than the record here, and is to be written anew. */
   readonly block0Differs: boolean;
+  /** Block 0 tells of which of our resizes it is: the record here is right whatever it says, as it knows of no fewer. */
+  readonly recordDecides: boolean;
   /** `ours`: has a record. `s3backer`: has none, only blocks. `new`: the prefix is empty. */
   readonly origin: 'ours' | 's3backer' | 'new';
   /** The record in the bucket says something else, and is to be written. */
@@ -40,6 +39,7 @@ export function settleIdentity(
   return {
     record: freshRecord(volume, found, now, create.force),
     block0Differs: false,
+    recordDecides: false,
     origin: 'new',
     stale: true,
   };
@@ -60,39 +60,40 @@ function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspecti
     );
   }
   const sizeBytes = sizeOf(record, metadata);
-  const block0Differs = metadata !== null && metadata.sizeBytes !== sizeBytes;
-  // Where it says what a shrink was to come to, block 0 has to be told before the record may forget of it.
-  const resizeToBytes = block0Differs && metadata.sizeBytes === record.resizeToBytes ? record.resizeToBytes : null;
-  // A size that is none of ours counts as one more: a record of before it must not pass for as late as what is written from now on.
-  const resizes = Math.max(
-    sizeBytes === record.sizeBytes ? record.resizes : record.resizes + 1,
-    resizesIn(record, metadata) ?? 0,
-  );
+  const resizesOfBlock0 = resizesIn(record, metadata);
+  const counted =
+    record.resizeToBytes !== null
+      ? // More than its end counts, which may still be under way.
+        record.resizes + 2
+      : // A size that is none of ours counts as one more: a record of before it must not pass for as late as what is written from now on.
+        record.resizes + (sizeBytes === record.sizeBytes ? 0 : 1);
+  const resizes = Math.max(counted, resizesOfBlock0 ?? 0);
   checkGeometry(volume, sizeBytes, record.blockSizeBytes);
   checkConfigured(volume, sizeBytes, record.blockSizeBytes);
+  const isMarkedOtherwise = resizesOfBlock0 !== null && resizesOfBlock0 !== resizes;
   return {
-    record: { ...record, sizeBytes, resizeToBytes, resizes },
-    block0Differs,
+    record: { ...record, sizeBytes, resizeToBytes: null, resizes },
+    block0Differs: metadata !== null && (metadata.sizeBytes !== sizeBytes || isMarkedOtherwise),
+    recordDecides: resizesOfBlock0 !== null,
     origin: 'ours',
-    stale: sizeBytes !== record.sizeBytes || resizeToBytes !== record.resizeToBytes,
+    stale: sizeBytes !== record.sizeBytes || record.resizeToBytes !== null || resizes !== record.resizes,
   };
 }
 
 /**
- * The size of a volume of ours. Block 0 is right where it is there, as s3backer may have resized the volume since. But where it says what a
- * resize of ours was to come to, or is not there, nobody can tell whether that ended. A growing one is finished, as there may be data
- * beyond the old end; a shrinking one has deleted nothing yet, and may have failed while clients went on beyond the new end: it is taken
- * back. A block 0 that we have written ourselves before the record, with another size, is a put that nobody had waited for any more: it counts
- * as not there.
+ * The size of a volume of ours. Where we have written block 0, it and the record tell how many resizes each knows of, and the later of the two is
+ * right: of block 0 a request that got no answer may arrive at any time, and a record may be restored. A resize that is under way has come to
+ * nothing before the record says that it has ended: it is taken back, as nobody has been shown more than the smaller size and nothing has been
+ * deleted. But where block 0 says what it was to come to, an earlier version of ours may have written that, and shown it. A block 0 that we have not
+ * written is right, as s3backer may have resized the volume since.
  */
 export function sizeOf(record: VolumeRecord, metadata: VolumeMetadata | null): number {
   const { sizeBytes, resizeToBytes, resizes } = record;
+  if (metadata === null) return sizeBytes;
   const resizesOfBlock0 = resizesIn(record, metadata);
-  // One that is under way writes block 0 after the record, with the same count; until then block 0 says the size of before.
-  const latest = resizeToBytes === null ? resizes : resizes - 1;
-  const isLate = resizesOfBlock0 !== null && resizesOfBlock0 <= latest && metadata?.sizeBytes !== sizeBytes;
-  const said = (isLate ? null : metadata?.sizeBytes) ?? resizeToBytes ?? sizeBytes;
-  return said === resizeToBytes ? Math.max(said, sizeBytes) : said;
+  if (resizesOfBlock0 !== null && resizesOfBlock0 > resizes) return metadata.sizeBytes;
+  if (metadata.sizeBytes === resizeToBytes) return Math.max(resizeToBytes, sizeBytes);
+  return resizesOfBlock0 === null ? metadata.sizeBytes : sizeBytes;
 }
 
 /** How many resizes block 0 knows of; null where it was not this volume of ours that wrote it. */
@@ -115,6 +116,7 @@ function fromBlocks(volume: VolumeOptions, found: Inspection, now: Date): Identi
   return {
     record: newRecord(sizeBytes, blockSizeBytes, found.blockHashPrefix ?? false, now),
     block0Differs: false,
+    recordDecides: false,
     origin: 's3backer',
     stale: true,
   };

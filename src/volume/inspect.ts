@@ -5,10 +5,12 @@ import { parseVolumeMetadata, type VolumeMetadata } from '../layout/blocks/volum
 import { StorageError } from '../lib/errors.ts';
 import type { ObjectStore } from '../object/object-store.ts';
 import { volumeKeys } from './volume-keys.ts';
-import { readRecord, type VolumeRecord } from './volume-record.ts';
+import { parseRecord, type VolumeRecord } from './volume-record.ts';
 
 export interface Inspection {
   readonly record: VolumeRecord | null;
+  /** Of the record's object. */
+  readonly recordEtag: string | null;
   /** Of block 0, where it is there and says. */
   readonly metadata: VolumeMetadata | null;
   /** Whether the keys of the blocks that were seen carry the hash; null where no block was seen. */
@@ -30,7 +32,8 @@ export async function inspectVolume(
   signal: AbortSignal,
 ): Promise<Inspection> {
   const own = volumeKeys(prefix);
-  const record = await readRecord(store, own.record, signal);
+  const recorded = await store.get(own.record, { signal });
+  const record = recorded === null ? null : parseRecord(recorded);
   const shape = record?.blockHashPrefix ?? blockHashPrefix;
   const shapes = shape === null ? [false, true] : [shape];
   const heads = await Promise.all(
@@ -66,6 +69,7 @@ export async function inspectVolume(
   const head = heads.find((candidate) => candidate.hashed === found?.[0])?.head ?? null;
   return {
     record,
+    recordEtag: recorded?.etag ?? null,
     metadata: head === null ? null : parseVolumeMetadata(head),
     blockHashPrefix: found?.[0] ?? null,
     sampleBlock: found?.[1] ?? null,

@@ -18,6 +18,7 @@ import { type CacheContinuity, CacheHome } from './cache-home.ts';
 import { CachedDevice } from './cached-device.ts';
 import type { Claimant } from './claim.ts';
 import { makeClaims, type VolumeClaims } from './claims.ts';
+import { correctSizes } from './correct-sizes.ts';
 import { openFence, whenOurs } from './fence.ts';
 import { FencedObjectStore } from './fenced-object-store.ts';
 import { Hold } from './hold.ts';
@@ -28,12 +29,14 @@ import { type Settled, settleVolume } from './settle-volume.ts';
 import { Volume } from './volume.ts';
 import { volumeKeys } from './volume-keys.ts';
 import type { VolumeOptions } from './volume-options.ts';
-import { type VolumeRecord, writeRecord } from './volume-record.ts';
+import { writeRecord } from './volume-record.ts';
 import { WriteThroughDevice } from './write-through-device.ts';
 
 const EAGER_UPLOAD_BYTES = 8 * 1024 * 1024;
 /** Before a lease was released its token was removed, and others could write: no longer before than this and a lease's life. */
 const RELEASE_MARGIN_MS = 60_000;
+/** How often what was looked at may have changed before it is recorded: each late request does that once. */
+const LOOKS_MAX = 6;
 
 /** What every volume of an appliance shares. */
 export interface VolumeEnvironment {
@@ -87,7 +90,7 @@ export async function openVolume(
   const { signal } = options;
   const looked = await look(volume, environment, options);
   await emptyFormerCache(volume, environment, looked, options);
-  if (volume.readOnly) return assemble(volume, environment, looked, null, null, signal);
+  if (volume.readOnly) return assemble(volume, environment, looked, null, null);
   const cacheClaim = await expectCache(volume, environment, looked, signal);
   const { hold, claims } = await holdVolume(volume, environment, options, cacheClaim?.holder);
   const overtaken = cacheClaim !== null && wasOvertaken(cacheClaim, claims);
@@ -98,7 +101,7 @@ export async function openVolume(
       cacheClaim === null
         ? null
         : await settleCache(cacheClaim, claims, { volumeId: recorded.identity.record.volumeId, url: volume.url });
-    return await assemble(volume, environment, recorded, hold, continuity, signal);
+    return await assemble(volume, environment, recorded, hold, continuity);
   } catch (error) {
     // Writes in a cache that cannot be opened now are still to be uploaded: s3backer must not come between.
     if (cacheClaim?.continues === true && !overtaken) await hold.abandon();
@@ -135,6 +138,11 @@ export function fencedStore(environment: VolumeEnvironment, hold: Hold): ObjectS
   return new FencedObjectStore(environment.store, hold);
 }
 
+async function honoursConditions({ conditionalPuts }: VolumeEnvironment): Promise<boolean> {
+  const { ifMatch, ifNoneMatch } = await conditionalPuts();
+  return ifMatch && ifNoneMatch;
+}
+
 interface Looked extends Settled {
   readonly inspection: Inspection;
 }
@@ -151,40 +159,76 @@ async function look(
   return { ...settled, inspection };
 }
 
-/** Looks again now that the volume is held, and brings its record up to date. */
+/** Looks again now that the volume is held, until what the bucket says of it is what was settled. */
 async function lookAndRecord(
   volume: VolumeOptions,
   environment: VolumeEnvironment,
   options: OpenOptions,
   hold: Hold,
 ): Promise<Looked> {
-  const looked = await look(volume, environment, options);
-  const { identity } = looked;
-  if (!identity.stale) return looked;
-  const fenced = fencedStore(environment, hold);
-  const { record } = volumeKeys(volume.prefix);
-  const onlyIfAbsent = identity.origin !== 'ours' && (await environment.conditionalPuts()).ifNoneMatch;
-  try {
-    await writeRecord(fenced, record, identity.record, {
-      signal: options.signal,
-      ...(onlyIfAbsent ? { ifNoneMatch: '*' } : {}),
-    });
-  } catch (error) {
-    if (!isStorageError(error, 'CONFLICT')) throw error;
-    // A lost answer to our own request, or, on a shared disk, another appliance's record: what is there now is what counts.
-    return look(volume, environment, { ...options, mustBeNew: false });
+  for (let looks = 1; ; looks++) {
+    const looked = await look(volume, environment, looks === 1 ? options : { ...options, mustBeNew: false });
+    try {
+      await recordSettled(volume, environment, looked, hold, options.signal);
+      return looked;
+    } catch (error) {
+      // A lost answer to our own request, one of before that has arrived, or, on a shared disk, another appliance's record: what is there now counts.
+      if (!isStorageError(error, 'CONFLICT') || looks === LOOKS_MAX) throw error;
+    }
   }
-  const done = {
-    ours: 'the record of volume was brought up to date',
-    s3backer: 'adopted a volume made by s3backer',
-    new: 'created the volume',
-  };
-  environment.log.info(done[identity.origin], {
-    volume: volume.name,
-    url: volume.url,
-    sizeBytes: identity.record.sizeBytes,
+}
+
+/** CONFLICT where the record is not what was looked at any more. */
+async function recordSettled(
+  volume: VolumeOptions,
+  environment: VolumeEnvironment,
+  { identity, inspection, cipher }: Looked,
+  hold: Hold,
+  signal: AbortSignal,
+): Promise<void> {
+  const store = fencedStore(environment, hold);
+  const { record: recordKey } = volumeKeys(volume.prefix);
+  if (identity.origin !== 'ours') {
+    const { ifNoneMatch } = await environment.conditionalPuts();
+    await writeRecord(store, recordKey, identity.record, { signal, ...(ifNoneMatch ? { ifNoneMatch: '*' } : {}) });
+    const { name, url } = volume;
+    const done = identity.origin === 'new' ? 'created the volume' : 'adopted a volume made by s3backer';
+    environment.log.info(done, { volume: name, url, sizeBytes: identity.record.sizeBytes });
+    return;
+  }
+  await correctSizes(identity, inspection, {
+    rewriteBlock0: (until) => layoutOf(volume, environment, { identity, cipher }, store, false).rewriteSize(until),
+    store,
+    recordKey,
+    conditional: await honoursConditions(environment),
+    shared: volume.sharedDisk,
+    hold,
+    signal,
+    log: environment.log.child({ volume: volume.name }),
   });
-  return looked;
+}
+
+function layoutOf(
+  volume: VolumeOptions,
+  { inFlightBlocksMax, clock, log }: VolumeEnvironment,
+  { identity, cipher }: Settled,
+  store: ObjectStore,
+  exclusive: boolean,
+): BlocksLayout {
+  const { sizeBytes, blockSizeBytes, volumeId, resizes, blockHashPrefix } = identity.record;
+  const { compress, compressLevel } = volume;
+  return new BlocksLayout({
+    store,
+    keys: new BlockKeys(volume.prefix, blockHashPrefix),
+    codec: new BlockCodec({ blockSizeBytes, compress, compressLevel, cipher }),
+    sizeBytes,
+    blockSizeBytes,
+    mark: { volumeId, resizes },
+    exclusive,
+    inFlightBlocksMax,
+    clock,
+    log: log.child({ volume: volume.name }),
+  });
 }
 
 async function assemble(
@@ -193,35 +237,15 @@ async function assemble(
   looked: Looked,
   hold: Hold | null,
   continuity: CacheContinuity | null,
-  signal: AbortSignal,
 ): Promise<Volume> {
-  const { clock, inFlightBlocksMax, cache } = environment;
+  const { clock, cache } = environment;
   const log = environment.log.child({ volume: volume.name });
-  const { record: found, origin, block0Differs } = looked.identity;
-  const { sizeBytes, blockSizeBytes, volumeId, resizes } = found;
+  const { record, origin } = looked.identity;
+  const { volumeId } = record;
   const fence = hold ?? openFence;
   const store = hold === null ? environment.store : fencedStore(environment, hold);
-  const exclusive = hold !== null && !volume.sharedDisk;
-  const layout = new BlocksLayout({
-    store,
-    keys: new BlockKeys(volume.prefix, found.blockHashPrefix),
-    codec: new BlockCodec({
-      blockSizeBytes,
-      compress: volume.compress,
-      compressLevel: volume.compressLevel,
-      cipher: looked.cipher,
-    }),
-    sizeBytes,
-    blockSizeBytes,
-    mark: { volumeId, resizes },
-    exclusive,
-    inFlightBlocksMax,
-    clock,
-    log,
-  });
-  // Of a shared disk others may be writing block 0.
-  const record =
-    exclusive && block0Differs ? await correctBlock0(found, layout, { volume, store, hold, signal, log }) : found;
+  const layout = layoutOf(volume, environment, looked, store, hold !== null && !volume.sharedDisk);
+  const conditional = hold !== null && (await honoursConditions(environment));
   // Somebody may have written it between two of our claims, and removed his mark as we did: s3backer does.
   const suspectSince = continuity?.suspectSince ?? null;
   const unchanged = suspectSince === null || !volume.survey ? null : layout.unchangedSince(suspectSince);
@@ -251,39 +275,7 @@ async function assemble(
         });
   const device =
     cached === null ? new WriteThroughDevice({ layout, fence, readOnly: volume.readOnly }) : new CachedDevice(cached);
-  return new Volume({ options: volume, record, layout, device, cached, hold, store });
-}
-
-interface CorrectOptions {
-  readonly volume: VolumeOptions;
-  readonly store: ObjectStore;
-  readonly hold: Hold;
-  readonly signal: AbortSignal;
-  readonly log: Log;
-}
-
-/** Has block 0 say the volume's size. Where it says that of a shrink that has not ended, the record then forgets of it. Returns the record. */
-async function correctBlock0(
-  record: VolumeRecord,
-  layout: BlocksLayout,
-  { volume, store, hold, signal, log }: CorrectOptions,
-): Promise<VolumeRecord> {
-  const { sizeBytes, resizeToBytes } = record;
-  const settled = { ...record, resizeToBytes: null };
-  try {
-    await layout.rewriteSize(signal);
-    if (resizeToBytes !== null) await writeRecord(store, volumeKeys(volume.prefix).record, settled, { signal });
-  } catch (error) {
-    // Block 0 may be under way still, and nobody else may write before it has arrived.
-    if (signal.aborted) await hold.abandon();
-    throw error;
-  }
-  const what =
-    resizeToBytes === null
-      ? 'block 0 said the size of before a resize, as a put that had got no answer has arrived late: it has been corrected'
-      : 'the volume was being made smaller and that has not ended: it has its old size';
-  log.warn(what, { sizeBytes, resizeToBytes });
-  return settled;
+  return new Volume({ options: volume, record, layout, device, cached, hold, store, conditional });
 }
 
 /** Somebody will wait for the bucket at the next flush: what can be sent before need not be waited for. */
@@ -327,8 +319,7 @@ async function expectCache(
   const keys = volumeKeys(volume.prefix);
   const lease = await readLease(controlStore, keys.lease, signal);
   const tokenStands = home.hasToken((await readToken(controlStore, keys.token, signal))?.value ?? null);
-  const { ifMatch, ifNoneMatch } = await environment.conditionalPuts();
-  const continues = ifMatch && ifNoneMatch ? home.follows(lease?.document ?? null) : tokenStands;
+  const continues = (await honoursConditions(environment)) ? home.follows(lease?.document ?? null) : tokenStands;
   // Our token stays while there are writes left: where it is gone, somebody else has had the volume mounted.
   if (home.volumeId !== null && !tokenStands) await home.refuseUnsaved();
   if (home.volumeId !== null && !continues) await makeAnew(home, environment, volume);

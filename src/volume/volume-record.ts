@@ -2,11 +2,13 @@
  * The volume's own record: a small object that keeps what s3backer's format keeps only in block 0, and loses when that
  * block becomes all zero, or does not keep at all.
  */
-import { StorageError } from '../lib/errors.ts';
+import { isStorageError, StorageError } from '../lib/errors.ts';
 import type { ObjectData, ObjectStore, PutOptions } from '../object/object-store.ts';
 
 const FORMAT = 'bucketdisk-volume';
 const VERSION = 1;
+/** How many writes without an answer arrive between looks at the record before we believe that somebody else writes it. */
+const LATE_WRITES_MAX = 5;
 
 export interface EncryptionRecord {
   readonly cipher: string;
@@ -28,7 +30,7 @@ export interface VolumeRecord {
   readonly encryption: EncryptionRecord | null;
   /** A resize to this size has begun and not ended. */
   readonly resizeToBytes: number | null;
-  /** How many resizes have begun. Block 0 tells with which of them its size was written: of the two the later one is right. */
+  /** How many resizes have ended, or been taken back. Block 0 tells with which of them its size was written: see `sizeOf`. */
   readonly resizes: number;
   /** An erase has begun: the volume is of no use any more. */
   readonly erasing: boolean;
@@ -92,18 +94,40 @@ export function parseRecord(object: ObjectData): VolumeRecord {
   };
 }
 
-export async function readRecord(store: ObjectStore, key: string, signal: AbortSignal): Promise<VolumeRecord | null> {
-  const object = await store.get(key, { signal });
-  return object === null ? null : parseRecord(object);
-}
-
 export async function writeRecord(
   store: ObjectStore,
   key: string,
   record: VolumeRecord,
-  options: Pick<PutOptions, 'signal' | 'ifNoneMatch'>,
+  options: Pick<PutOptions, 'signal' | 'ifNoneMatch' | 'ifMatch'>,
 ): Promise<void> {
   await store.put(key, formatRecord(record), { headers: { contentType: 'application/json' }, ...options });
+}
+
+/**
+ * Writes the record of a volume that is held, whatever is there. Once it resolves, no earlier write can take effect any more, however late it arrives,
+ * where the store is `conditional`, as it honours conditional puts. Each write has to be the same as one that may be under way, or another than any
+ * there has been.
+ */
+export async function replaceRecord(
+  store: ObjectStore,
+  key: string,
+  record: VolumeRecord,
+  { conditional, signal }: { readonly conditional: boolean; readonly signal: AbortSignal },
+): Promise<void> {
+  if (!conditional) return writeRecord(store, key, record, { signal });
+  for (let late = 0; late < LATE_WRITES_MAX; late++) {
+    const found = await store.get(key, { signal });
+    // This very write, made before, without an answer.
+    if (found?.body.equals(formatRecord(record))) return;
+    try {
+      const condition = found === null ? { ifNoneMatch: '*' as const } : { ifMatch: found.etag };
+      return await writeRecord(store, key, record, { signal, ...condition });
+    } catch (error) {
+      // An earlier write has arrived since we looked, or this one has and its answer was lost.
+      if (!isStorageError(error, 'CONFLICT')) throw error;
+    }
+  }
+  throw new StorageError('CONFLICT', `the volume record ${key} is being written by others again and again`);
 }
 
 function damaged(key: string, how: string): string {

@@ -14,7 +14,7 @@ import { checkGeometry } from './identity.ts';
 import { volumeKeys } from './volume-keys.ts';
 import { drawMap, type MapRange, type VolumeMap } from './volume-map.ts';
 import type { VolumeOptions } from './volume-options.ts';
-import { type VolumeRecord, writeRecord } from './volume-record.ts';
+import { replaceRecord, type VolumeRecord } from './volume-record.ts';
 
 export interface VolumeParts {
   readonly options: VolumeOptions;
@@ -27,12 +27,14 @@ export interface VolumeParts {
   readonly hold: Hold | null;
   /** Fenced where the volume is held. */
   readonly store: ObjectStore;
+  /** The store honours conditional puts. */
+  readonly conditional: boolean;
 }
 
 export interface ResizeOptions {
   /** Allow a smaller size. */
   readonly force: boolean;
-  /** Gives up waiting: the volume has its old size or its new one then, and the same resize may be made again. */
+  /** Gives up waiting: the same resize may be made again then, and the next opening finds the old size or the new one. */
   readonly signal?: AbortSignal;
   /** Called with how many blocks have been deleted so far. */
   readonly onDeleted?: (blocks: number) => void;
@@ -55,7 +57,13 @@ export class Volume {
   readonly #layout: BlocksLayout;
   readonly #hold: Hold | null;
   readonly #store: ObjectStore;
+  readonly #conditional: boolean;
+  /** The last one that is known to have counted. What may have come after it in the bucket is `#undecided`, or that record with a resize begun. */
   #record: VolumeRecord;
+  /** The record that ends a resize, and block 0 with it, of which it is not known whether the bucket has them. */
+  #undecided: VolumeRecord | null = null;
+  /** What the volume had before a shrink that is not decided. All of that may still count, but nobody is shown it. */
+  #cutFromBytes: number | null = null;
   /** The resize that is under way. `ended` never rejects. */
   #resizing: { readonly ended: Promise<unknown>; readonly shrinks: boolean } | null = null;
   /** What has not begun in the bucket is not begun any more. */
@@ -71,14 +79,20 @@ export class Volume {
     this.#layout = parts.layout;
     this.#hold = parts.hold;
     this.#store = parts.store;
+    this.#conditional = parts.conditional;
   }
 
   get name(): string {
     return this.options.name;
   }
 
+  /** With the size that the volume has for everybody, whatever the bucket may say by now. */
   get record(): VolumeRecord {
-    return this.#record;
+    return { ...this.#record, sizeBytes: this.#sizeBytes };
+  }
+
+  get #sizeBytes(): number {
+    return this.#cutFromBytes ?? this.#layout.sizeBytes;
   }
 
   /** For scans. */
@@ -142,7 +156,8 @@ export class Volume {
    */
   async resize(sizeBytes: number, { force, signal = this.#cut.signal, onDeleted }: ResizeOptions): Promise<Resized> {
     const { name, readOnly } = this.options;
-    const { blockSizeBytes, sizeBytes: oldSizeBytes } = this.#record;
+    const { blockSizeBytes } = this.#record;
+    const oldSizeBytes = this.#sizeBytes;
     if (readOnly) throw new StorageError('READ_ONLY', `volume ${name} is read-only`);
     if (this.options.sharedDisk)
       throw new StorageError(
@@ -152,9 +167,9 @@ export class Volume {
     checkGeometry(this.options, sizeBytes, blockSizeBytes);
     if (this.#closing.signal.aborted) throw new StorageError('CANCELLED', `volume ${name} is being closed`);
     if (this.#resizing !== null) throw new StorageError('CONFLICT', `volume ${name} is being resized already`);
-    // An earlier attempt failed on the way. What lies between its end and ours may be data, or about to be deleted.
+    // A shrink has failed on the way. What lies between its end and ours may be data, or about to be deleted.
     const halfwayBytes = this.#layout.sizeBytes;
-    if (halfwayBytes !== oldSizeBytes && sizeBytes !== halfwayBytes) {
+    if (this.#cutFromBytes !== null && sizeBytes !== halfwayBytes) {
       throw new StorageError(
         'CONFLICT',
         `volume ${name} was being made ${formatSize(halfwayBytes)} and that has not ended: finish it with the same size first`,
@@ -201,40 +216,53 @@ export class Volume {
   }
 
   /**
-   * A growth counts as soon as block 0 says so, a shrink only once the record does too: until then what lies beyond the new end is not
-   * touched, and is there after a crash. See `settleIdentity`.
+   * The new size counts once the volume's record says it without a resize under way, and not before: see `sizeOf`. While that is not known, nobody is
+   * shown more than the smaller of the two sizes, and nothing between them is touched, so that either may come of it.
    */
   async #resizeTo(sizeBytes: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<Resized> {
-    const { blockSizeBytes, sizeBytes: oldSizeBytes, resizeToBytes } = this.#record;
-    const resizes = this.#record.resizes + 1;
+    const oldSizeBytes = this.#sizeBytes;
     const beginning = AbortSignal.any([this.#closing.signal, signal]);
-    // An earlier one failed, and block 0 may say its size: the record must not forget of that before block 0 says the right one.
-    if (resizeToBytes !== null && this.#layout.sizeBytes === oldSizeBytes) await this.#layout.rewriteSize(beginning);
     const going = AbortSignal.any([this.#cut.signal, signal]);
-    if (sizeBytes === oldSizeBytes) {
-      // The next start would finish a growing that failed.
-      if (resizeToBytes !== null) await this.#writeRecord({ ...this.#record, resizeToBytes: null }, going);
-      return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks: 0 };
+    // What may arrive late has to be known to have arrived before anything else is decided.
+    if (this.#undecided !== null) await this.#decide(this.#undecided, beginning);
+    if (sizeBytes > oldSizeBytes) {
+      await this.cached?.beforeGrowth(beginning);
+      await this.#layout.clearBeyondEnd(sizeBytes, beginning, onDeleted);
+    } else if (sizeBytes < oldSizeBytes) await this.cached?.uploadAll(beginning);
+    if (sizeBytes !== this.#record.sizeBytes) {
+      await this.#begin(sizeBytes, beginning, going);
+      await this.#decide({ ...this.#record, sizeBytes, resizes: this.#record.resizes + 1 }, going);
     }
-    if (sizeBytes < oldSizeBytes) await this.cached?.uploadAll(beginning);
-    else await this.cached?.beforeGrowth(beginning);
-    // Before the record says that the volume grows: from then on what lies there may be data, also after a crash.
-    await this.#layout.discardBeyondEnd(sizeBytes / blockSizeBytes, beginning, onDeleted);
-    if (beginning.aborted) throw new StorageError('CANCELLED', 'the resize was given up', { cause: beginning.reason });
-    // Where there is no answer it may say so all the same.
-    this.#record = { ...this.#record, resizeToBytes: sizeBytes, resizes };
-    await this.#writeRecord(this.#record, going);
-    await this.#layout.resize(sizeBytes, going, resizes);
-    await this.#writeRecord({ ...this.#record, sizeBytes, resizeToBytes: null }, going);
-    const end = Math.max(oldSizeBytes, sizeBytes) / blockSizeBytes;
-    const deletedBlocks = await this.#layout.discardBeyondEnd(end, going, onDeleted);
+    if (sizeBytes > oldSizeBytes) this.#layout.extend(sizeBytes);
+    const deletedBlocks = await this.#layout.discardBeyondEnd(oldSizeBytes, going, onDeleted);
     // Last, as only this fails where the cache's disk does, and nothing depends on it.
-    await this.cached?.forgetBeyondEnd();
+    if (sizeBytes < oldSizeBytes) await this.cached?.forgetBeyondEnd();
     return { oldSizeBytes, newSizeBytes: sizeBytes, deletedBlocks };
   }
 
-  async #writeRecord(record: VolumeRecord, signal: AbortSignal): Promise<void> {
-    await writeRecord(this.#store, volumeKeys(this.options.prefix).record, record, { signal });
+  /** Leaves a trace in the record before anything is put that decides and may arrive late: whoever finds that takes it back: see `settleIdentity`. */
+  async #begin(resizeToBytes: number, beginning: AbortSignal, going: AbortSignal): Promise<void> {
+    // Block 0 will have to be written, and cannot be where it is damaged.
+    await waitOrGiveUp(this.#layout.read(0, this.#layout.blockSizeBytes), beginning, 'block 0');
+    if (beginning.aborted) throw new StorageError('CANCELLED', 'the resize was given up', { cause: beginning.reason });
+    await this.#putRecord({ ...this.#record, resizeToBytes }, going);
+  }
+
+  /** Record first, which decides. It is known to have ended only with block 0, which s3backer goes by, and we where the record is lost. */
+  async #decide(record: VolumeRecord, signal: AbortSignal): Promise<void> {
+    const { sizeBytes, resizes } = record;
+    this.#undecided = record;
+    if (sizeBytes < this.#layout.sizeBytes) this.#cutFromBytes = this.#layout.sizeBytes;
+    if (this.#cutFromBytes !== null) await this.#layout.cutOff(sizeBytes, signal);
+    await this.#putRecord(record, signal);
+    await this.#layout.recordSize(sizeBytes, resizes, signal);
     this.#record = record;
+    this.#undecided = null;
+    this.#cutFromBytes = null;
+  }
+
+  #putRecord(record: VolumeRecord, signal: AbortSignal): Promise<void> {
+    const { record: key } = volumeKeys(this.options.prefix);
+    return replaceRecord(this.#store, key, record, { conditional: this.#conditional, signal });
   }
 }

@@ -198,56 +198,46 @@ export class BlocksLayout implements Layout, BlockWorker {
     );
   }
 
-  /** As `Layout`. `nth`: which of the volume's resizes it is, for block 0 to tell. */
-  async resize(sizeBytes: number, signal = this.#stop.signal, nth = this.#recorded.mark.resizes + 1): Promise<void> {
-    const before = this.#blockCount;
-    const after = sizeBytes / this.blockSizeBytes;
-    if (after > before) {
-      // A shrink waits for no reads. Those under way since have what was there: nobody may join them, nor they say what is there.
-      await this.#waitFrom(
-        before,
-        (first) => this.#queues.endedFrom(first),
-        'what is under way beyond the old end',
-        signal,
-      );
-      // Objects beyond the end, left by an earlier and larger life of the volume, must not come back to life.
-      await this.#discards.run(before, after, signal);
-    }
-    // The new size counts once block 0 says so; where that fails, nothing has been forgotten of what would be cut off.
-    this.#recorded = { ...this.#recorded, sizeBytes, mark: { ...this.#recorded.mark, resizes: nth } };
-    try {
-      await this.rewriteSize(signal);
-    } catch (error) {
-      this.#recorded = { ...this.#recorded, sizeBytes: this.sizeBytes };
-      // Block 0 may have it all the same. Where this fails too, the volume's record still tells that the resize has not ended.
-      await this.rewriteSize(signal).catch(() => {});
-      throw error;
-    }
-    this.#blockCount = after;
-    this.#survey?.cutOff(after);
-    this.#states?.resize(after);
-    this.#etags?.resize(after);
-    // What is put there now would come back to life. Waited for only here, as nothing new begins beyond the end, so that it does end.
-    if (after <= before)
-      await this.#waitFrom(
-        after,
-        (first) => this.#queues.writtenFrom(first),
-        'the writes under way beyond the new end',
-        signal,
-      );
+  async clearBeyondEnd(sizeBytes: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<number> {
+    // A shrink waits for no reads. Those under way since have what was there: nobody may join them, nor they say what is there.
+    const ended = (first: number): Promise<void> => this.#queues.endedFrom(first);
+    await this.#waitFrom(this.#blockCount, ended, 'what is under way beyond the old end', signal);
+    // Objects left by an earlier and larger life of the volume must not come back to life.
+    return this.discardBeyondEnd(sizeBytes, signal, onDeleted);
   }
 
-  /** Has block 0 say the size once more, where there is one. CANCELLED when `signal` aborts: it may be under way still. */
+  extend(sizeBytes: number): void {
+    this.#resize(sizeBytes / this.blockSizeBytes);
+  }
+
+  async cutOff(sizeBytes: number, signal: AbortSignal): Promise<void> {
+    const end = sizeBytes / this.blockSizeBytes;
+    this.#resize(end);
+    // What is put there now would come back to life. Nothing new begins beyond the end, so that it does end.
+    const ended = (first: number): Promise<void> => this.#queues.writtenFrom(first);
+    await this.#waitFrom(end, ended, 'the writes under way beyond the new end', signal);
+  }
+
+  /**
+   * Has block 0 say this size from now on, and as written with the volume's resize `resizes`: at once, where there is one. CANCELLED when `signal`
+   * aborts: it may be under way still.
+   */
+  async recordSize(sizeBytes: number, resizes: number, signal: AbortSignal): Promise<void> {
+    this.#recorded = { ...this.#recorded, sizeBytes, mark: { ...this.#recorded.mark, resizes } };
+    await this.rewriteSize(signal);
+  }
+
+  /** Has block 0 say the size once more, where there is one. CANCELLED as `recordSize`. */
   async rewriteSize(signal: AbortSignal): Promise<void> {
     await waitOrGiveUp(this.#queues.rewrite(0), signal, 'the size in block 0');
   }
 
   /**
-   * Deletes the objects of blocks beyond the volume's end, up to block `end`; returns how many there were. `onDeleted` is called
+   * Deletes the objects of blocks beyond the volume's end, up to that size; returns how many there were. `onDeleted` is called
    * with how many it has been so far. CANCELLED when `signal` aborts.
    */
-  discardBeyondEnd(end: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<number> {
-    return this.#discards.run(this.#blockCount, end, signal, onDeleted);
+  discardBeyondEnd(sizeBytes: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<number> {
+    return this.#discards.run(this.#blockCount, sizeBytes / this.blockSizeBytes, signal, onDeleted);
   }
 
   /** Lists the volume's blocks: see BlockSurvey. */
@@ -376,6 +366,13 @@ export class BlocksLayout implements Layout, BlockWorker {
   #zeroBlocks(blocks: readonly number[]): Promise<void> {
     const patch: Patch = { start: 0, length: this.blockSizeBytes, data: null };
     return settleAll(blocks.map((block) => this.#queues.write(block, patch)));
+  }
+
+  #resize(blockCount: number): void {
+    this.#blockCount = blockCount;
+    this.#survey?.cutOff(blockCount);
+    this.#states?.resize(blockCount);
+    this.#etags?.resize(blockCount);
   }
 
   /** Waits for `ended`, once nothing of blocks from `first` on is at the gates any more. CANCELLED when `signal` aborts. */

@@ -166,7 +166,7 @@ describe('write-through device', () => {
     const store = new MemoryObjectStore();
     const layout = openBlocks(store, PLAIN, DEVICE_BYTES);
     const device = new WriteThroughDevice({ layout, fence: openFence, readOnly: false });
-    await layout.resize(4096);
+    await layout.cutOff(4096, new AbortController().signal);
     assert.equal(device.geometry.sizeBytes, 4096);
     await assert.rejects(device.write(4096, Buffer.alloc(4096, 1), { fua: false }), rejectsWith('NO_SPACE'));
     assert.equal(await store.head('vol/00000001'), null);

@@ -95,7 +95,15 @@ export class MemoryLayout implements Layout {
     return [{ length: Math.min(length, this.sizeBytes - offset), hole: false, zero: false }];
   }
 
-  async resize(sizeBytes: number): Promise<void> {
+  async cutOff(sizeBytes: number): Promise<void> {
+    this.sizeBytes = sizeBytes;
+  }
+
+  async clearBeyondEnd(): Promise<number> {
+    return 0;
+  }
+
+  extend(sizeBytes: number): void {
     this.sizeBytes = sizeBytes;
   }
 

@@ -72,6 +72,22 @@ async function assertKept(volume: Volume, { block0 }: Case, blocks: number, olde
   }
 }
 
+/** The `nth` put of that key from now on takes effect without an answer; the others have theirs. */
+function loseAnswer({ store }: Bench, key: string, nth: number): void {
+  let puts = 0;
+  store.after = ({ kind, keys }) => {
+    if (kind === 'put' && keys[0] === key && ++puts === nth) throw lostAnswer();
+  };
+}
+
+/** Block 0 is there and cannot be read. */
+async function rot({ store }: Bench): Promise<void> {
+  const { metadata, contentType } = (await store.inner.head(BLOCK_0)) ?? {};
+  assert.ok(metadata);
+  const headers = { metadata, contentType: contentType ?? '', contentEncoding: 'deflate' };
+  await store.inner.put(BLOCK_0, Buffer.from('rotten'), { headers });
+}
+
 /** Everything the process does after the crash fails, and what it does not hear of stays as it is. */
 function crashAt(made: Bench, nth: number, when: 'before' | 'after'): () => boolean {
   let count = 0;
@@ -164,57 +180,83 @@ describe('a request that fails while the volume goes on', () => {
     });
   }
 
-  test('growing: what clients write beyond the old end before the record says so is there after a crash', async () => {
-    for (const block0 of [true, false]) {
-      const made = await volumeWithData({ name: '', newBlocks: 32, block0 });
-      const volume = await made.open(NO_SIZES);
-      failPut(made.store, RECORD, 2);
-      await assert.rejects(volume.resize(32 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
-      assert.equal(volume.device.geometry.sizeBytes, 32 * BLOCK);
-      await writeBlock(volume, 30);
-      const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
-      assert.equal(reopened.device.geometry.sizeBytes, 32 * BLOCK);
-      assert.deepEqual(await readBlock(reopened, 30), blockOf(30));
-      assert.deepEqual(await readBlock(reopened, 31), Buffer.alloc(BLOCK));
-      await reopened.close(never);
+  for (const block0 of [true, false]) {
+    for (const arrived of [true, false]) {
+      const what = `${arrived ? 'gets no answer' : 'does not arrive'}, ${block0 ? 'with' : 'without'} block 0`;
+      test(`a growing of which the end ${what}: nobody is shown the new size, also by a late put of block 0`, async () => {
+        const made = await volumeWithData({ name: '', newBlocks: 32, block0 });
+        const early = await made.store.inner.get(BLOCK_0);
+        const volume = await made.open(NO_SIZES);
+        if (arrived) loseAnswer(made, RECORD, 2);
+        else failPut(made.store, RECORD, 2);
+        await assert.rejects(volume.resize(32 * BLOCK, { force: false }), {
+          code: arrived ? 'TIMEOUT' : 'UNAVAILABLE',
+        });
+        assert.equal(volume.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
+        await assert.rejects(writeBlock(volume, 30), { code: 'NO_SPACE' });
+        await writeBlock(volume, 15);
+        if (early !== null) await made.store.inner.put(BLOCK_0, early.body, { headers: { metadata: early.metadata } });
+        const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+        assert.equal(reopened.device.geometry.sizeBytes, (arrived ? 32 : OLD_BLOCKS) * BLOCK);
+        await assertKept(reopened, { name: '', newBlocks: 32, block0 }, arrived ? 32 : OLD_BLOCKS, what);
+        await reopened.close(never);
+      });
     }
+  }
+
+  test('growing, and it has ended: what is written beyond the old end is there after a late put of block 0', async () => {
+    const made = await volumeWithData({ name: '', newBlocks: 32, block0: true });
+    const early = await made.store.inner.get(BLOCK_0);
+    assert.ok(early);
+    const volume = await made.open(NO_SIZES);
+    failPut(made.store, RECORD, 2);
+    // As a client does that has been told of the failure: again and again.
+    for (let tries = 0; tries < 2; tries++) await volume.resize(32 * BLOCK, { force: false }).catch(() => {});
+    await writeBlock(volume, 30);
+    await made.store.inner.put(BLOCK_0, early.body, { headers: { metadata: early.metadata } });
+    const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+    assert.equal(reopened.device.geometry.sizeBytes, 32 * BLOCK);
+    assert.deepEqual(await readBlock(reopened, 30), blockOf(30));
+    await reopened.close(never);
   });
 
-  for (const then of ['nothing', 'growing', 'another shrink'] as const) {
-    test(`a shrink that block 0 took without an answer, then ${then}: what is written beyond the new end is there after a crash`, async () => {
-      const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
-      const volume = await made.open(NO_SIZES);
-      let taken = 0;
-      made.store.before = ({ kind, keys }) => {
-        if (kind === 'put' && keys[0] === BLOCK_0 && taken > 0) throw unreachable();
-      };
-      made.store.after = ({ kind, keys }) => {
-        if (kind === 'put' && keys[0] === BLOCK_0 && ++taken > 0) throw lostAnswer();
-      };
-      await assert.rejects(volume.resize(8 * BLOCK, { force: true }), { code: 'TIMEOUT' });
-      assert.equal(await sizeInBlock0(made), 8 * BLOCK);
-      assert.equal(volume.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
-      await writeBlock(volume, 12);
-      if (then !== 'nothing') {
-        const blocks = then === 'growing' ? 32 : 4;
-        await assert.rejects(volume.resize(blocks * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
-      }
-      await writeBlock(volume, 13);
-      const next = bench({ bucket: made.store.inner });
-      const reader = await next.open({ ...NO_SIZES, readOnly: true });
-      assert.equal(reader.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
-      await reader.close(never);
-      // The next start is no luckier at first.
-      next.store.before = made.store.before;
-      await assert.rejects(next.open(NO_SIZES), { code: 'UNAVAILABLE' });
-      next.store.before = () => {};
-      const reopened = await next.open(NO_SIZES);
-      assert.equal(reopened.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
-      for (const block of [0, ...USED, 12, 13]) assert.deepEqual(await readBlock(reopened, block), blockOf(block));
-      assert.equal(await sizeInBlock0(next), OLD_BLOCKS * BLOCK);
-      assert.equal((await recordIn(next.store))?.resizeToBytes, null);
-      await reopened.close(never);
-    });
+  for (const [what, key, nth] of [
+    ['the end of the record', RECORD, 2],
+    ['block 0', BLOCK_0, 1],
+  ] as const) {
+    for (const arrived of [true, false]) {
+      test(`a shrink without an answer to ${what}, which has ${arrived ? '' : 'not '}arrived: it is finished with the same size, or by a start`, async () => {
+        for (const again of [true, false]) {
+          const kind = { name: '', newBlocks: 8, block0: true };
+          const made = await volumeWithData(kind);
+          const volume = await made.open(NO_SIZES);
+          if (arrived) loseAnswer(made, key, nth);
+          else failPut(made.store, key, nth);
+          await assert.rejects(volume.resize(8 * BLOCK, { force: true }), {
+            code: arrived ? 'TIMEOUT' : 'UNAVAILABLE',
+          });
+          // Nobody may write what the next start may cut off.
+          assert.equal(volume.device.geometry.sizeBytes, 8 * BLOCK);
+          await assert.rejects(writeBlock(volume, 8), { code: 'NO_SPACE' });
+          await writeBlock(volume, 1);
+          for (const blocks of [4, OLD_BLOCKS, 32]) {
+            await assert.rejects(volume.resize(blocks * BLOCK, { force: true }), {
+              code: 'CONFLICT',
+              message: /32KiB.*finish it/,
+            });
+          }
+          if (again) assert.equal((await volume.resize(8 * BLOCK, { force: true })).deletedBlocks, 4);
+          const next = bench({ bucket: made.store.inner });
+          const reopened = await next.open(NO_SIZES);
+          const blocks = again || arrived || key === BLOCK_0 ? 8 : OLD_BLOCKS;
+          assert.equal(reopened.device.geometry.sizeBytes, blocks * BLOCK);
+          await assertKept(reopened, kind, blocks, what);
+          assert.equal(await sizeInBlock0(next), blocks * BLOCK);
+          assert.equal((await recordIn(next.store))?.resizeToBytes, null);
+          await reopened.close(never);
+        }
+      });
+    }
   }
 
   for (const [what, kind, key] of [
@@ -225,14 +267,8 @@ describe('a request that fails while the volume goes on', () => {
     test(`a start that takes a shrink back ends with its signal where the bucket does not answer: ${what}`, async () => {
       const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
       const volume = await made.open(NO_SIZES);
-      made.store.after = ({ kind, keys }) => {
-        if (kind !== 'put' || keys[0] !== BLOCK_0) return;
-        made.store.before = ({ keys: [one] }) => {
-          if (one === BLOCK_0) throw unreachable();
-        };
-        throw lostAnswer();
-      };
-      await assert.rejects(volume.resize(8 * BLOCK, { force: true }), { code: 'TIMEOUT' });
+      failPut(made.store, RECORD, 2);
+      await assert.rejects(volume.resize(8 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
       const next = bench({ bucket: made.store.inner });
       const held = Promise.withResolvers<void>();
       next.store.before = (one) => (one.kind === kind && one.keys[0] === key ? held.promise : undefined);
@@ -253,50 +289,41 @@ describe('a request that fails while the volume goes on', () => {
     });
   }
 
-  test('a shrink that failed and was taken back leaves nothing for a growing to trip over', async () => {
-    const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
-    const volume = await made.open(NO_SIZES);
-    let lost = 0;
-    made.store.after = ({ kind, keys }) => {
-      if (kind === 'put' && keys[0] === BLOCK_0 && lost++ === 0) throw lostAnswer();
-    };
-    await assert.rejects(volume.resize(8 * BLOCK, { force: true }), { code: 'TIMEOUT' });
-    assert.equal(await sizeInBlock0(made), OLD_BLOCKS * BLOCK);
-    await volume.resize(32 * BLOCK, { force: false });
-    await volume.close(never);
-    const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
-    await assertKept(reopened, { name: '', newBlocks: 32, block0: true }, 32, 'reopened');
-    assert.equal(reopened.device.geometry.sizeBytes, 32 * BLOCK);
-    await reopened.close(never);
+  test('a shrink that has not begun for certain leaves the volume as it was, for whatever comes next', async () => {
+    for (const blocks of [8, OLD_BLOCKS, 4, 32]) {
+      const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
+      const volume = await made.open(NO_SIZES);
+      loseAnswer(made, RECORD, 1);
+      await assert.rejects(volume.resize(8 * BLOCK, { force: true }), { code: 'TIMEOUT' });
+      assert.equal(volume.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
+      await writeBlock(volume, 12);
+      await volume.resize(blocks * BLOCK, { force: true });
+      const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+      assert.equal(reopened.device.geometry.sizeBytes, blocks * BLOCK);
+      if (blocks > 12) assert.deepEqual(await readBlock(reopened, 12), blockOf(12));
+      await reopened.close(never);
+    }
   });
 
-  test('a shrink that failed halfway refuses any other size: it would delete what the volume still has', async () => {
-    const made = await volumeWithData({ name: '', newBlocks: 8, block0: true });
+  test('damage of block 0 keeps a resize from being begun, as it could not be told the size', async () => {
+    const made = await volumeWithData({ name: '', newBlocks: 32, block0: true });
     const volume = await made.open(NO_SIZES);
-    made.store.before = ({ kind, keys }) => {
-      if (kind === 'put' && keys[0] === 'vol/00000000') throw unreachable();
-    };
-    await assert.rejects(volume.resize(4 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
-    made.store.before = () => {};
-    if (volume.device.geometry.sizeBytes !== OLD_BLOCKS * BLOCK) {
-      for (const blocks of [8, OLD_BLOCKS, 32]) {
-        await assert.rejects(volume.resize(blocks * BLOCK, { force: true }), {
-          code: 'CONFLICT',
-          message: /16KiB.*finish it/,
-        });
-      }
+    await rot(made);
+    const before = await recordIn(made.store);
+    for (const blocks of [8, 32]) {
+      await assert.rejects(volume.resize(blocks * BLOCK, { force: true }), { code: 'CORRUPT' });
+      assert.equal(volume.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
     }
+    assert.deepEqual(await recordIn(made.store), before);
     await volume.close(never);
-    const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
-    await assertKept(reopened, { name: '', newBlocks: 8, block0: true }, OLD_BLOCKS, 'reopened');
-    await reopened.close(never);
   });
 });
 
 describe('a growing that failed, and is taken back by the size that the volume has', () => {
   for (const [what, nth] of [
-    ['without an answer to the record', 1],
-    ['at block 0', 2],
+    ['at its beginning', 1],
+    ['at its end', 2],
+    ['at block 0', 3],
   ] as const) {
     for (const block0 of what === 'at block 0' ? [true] : [true, false]) {
       test(`${what}, ${block0 ? 'with' : 'without'} block 0: is not finished at the next start`, async () => {
@@ -308,9 +335,13 @@ describe('a growing that failed, and is taken back by the size that the volume h
         };
         await assert.rejects(volume.resize(32 * BLOCK, { force: false }), { code: 'TIMEOUT' });
         made.store.after = () => {};
-        assert.equal((await recordIn(made.store))?.resizeToBytes, 32 * BLOCK);
+        const record = await recordIn(made.store);
+        assert.deepEqual(
+          [record?.sizeBytes, record?.resizeToBytes],
+          nth === 1 ? [OLD_BLOCKS * BLOCK, 32 * BLOCK] : [32 * BLOCK, null],
+        );
         await volume.resize(OLD_BLOCKS * BLOCK, { force: false });
-        assert.equal((await recordIn(made.store))?.resizeToBytes, null);
+        assert.equal((await recordIn(made.store))?.sizeBytes, OLD_BLOCKS * BLOCK);
         await volume.close(never);
         const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
         assert.equal(reopened.device.geometry.sizeBytes, OLD_BLOCKS * BLOCK);
@@ -426,9 +457,9 @@ describe('giving up a resize', () => {
           const reopened = await bench({ bucket: store.inner }).open(NO_SIZES);
           for (const block of [0, 1]) assert.deepEqual(await readBlock(reopened, block), blockOf(block));
           const blocks = reopened.device.geometry.sizeBytes / BLOCK;
-          // Block 0 of a growing has said so by the time of the second record.
-          assert.equal(blocks, newBlocks === 128 && nth === 2 ? 128 : 64);
-          assert.deepEqual(await readBlock(reopened, 40), blockOf(40));
+          // By the time of block 0 the record has said so.
+          assert.equal(blocks, key === BLOCK_0 ? newBlocks : 64);
+          if (blocks > 40) assert.deepEqual(await readBlock(reopened, 40), blockOf(40));
           await reopened.close(never);
         });
       }

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { settleIdentity } from '../../../src/volume/identity.ts';
 import type { Inspection } from '../../../src/volume/inspect.ts';
-import type { Volume } from '../../../src/volume/volume.ts';
 import { formatRecord, parseRecord, type VolumeRecord } from '../../../src/volume/volume-record.ts';
 import {
   type Bench,
@@ -46,6 +45,7 @@ interface Block0 {
 function settled(record: Partial<VolumeRecord>, block0: Block0 | null) {
   const found: Inspection = {
     record: { ...RECORD_OF_16, ...record },
+    recordEtag: 'etag',
     metadata:
       block0 === null
         ? null
@@ -75,11 +75,11 @@ describe('with no resize under way', () => {
     ['ours, of the same resize and another size', { blocks: 8, mark: { resizes: 3 } }, { block0Differs: true }],
     ['ours, of an earlier one, and larger', { blocks: 32, mark: { resizes: 2 } }, { block0Differs: true }],
     ['ours, of an earlier one, and smaller', { blocks: 8, mark: { resizes: 0 } }, { block0Differs: true }],
-    ['ours, of an earlier one and the same size', { blocks: 16, mark: { resizes: 1 } }, {}],
+    ['ours, of an earlier one and the same size', { blocks: 16, mark: { resizes: 1 } }, { block0Differs: true }],
     // The record is an older one, restored or itself a put that has come late.
     ['ours, of a later one', { blocks: 32, mark: { resizes: 5 } }, { blocks: 32, resizes: 5, stale: true }],
     ['ours, of a later one, and smaller', { blocks: 8, mark: { resizes: 4 } }, { blocks: 8, resizes: 4, stale: true }],
-    ['ours, of a later one and the same size', { blocks: 16, mark: { resizes: 7 } }, { resizes: 7 }],
+    ['ours, of a later one and the same size', { blocks: 16, mark: { resizes: 7 } }, { resizes: 7, stale: true }],
     ["s3backer's, larger", { blocks: 32, mark: null }, { blocks: 32, resizes: 4, stale: true }],
     ["s3backer's, smaller", { blocks: 8, mark: null }, { blocks: 8, resizes: 4, stale: true }],
     ["s3backer's, of the same size", { blocks: 16, mark: null }, {}],
@@ -109,44 +109,49 @@ describe('with no resize under way', () => {
   });
 });
 
-describe('with a resize under way block 0 tells what it came to, whoever wrote it', () => {
-  for (const mark of [null, { resizes: 3 }, { resizes: 4 }, { volumeId: 'decaf', resizes: 1 }]) {
-    test(mark === null ? 'by s3backer' : JSON.stringify(mark), () => {
-      const growing = { resizeToBytes: 32 * BLOCK };
-      assert.equal(settled(growing, { blocks: 16, mark }).blocks, 16);
-      assert.equal(settled(growing, { blocks: 32, mark }).blocks, 32);
-      assert.equal(settled(growing, { blocks: 64, mark }).blocks, 64);
-      const shrinking = { resizeToBytes: 8 * BLOCK };
-      const takenBack = settled(shrinking, { blocks: 8, mark });
-      assert.deepEqual([takenBack.blocks, takenBack.resizingTo, takenBack.block0Differs], [16, 8, true]);
-      assert.equal(settled(shrinking, { blocks: 16, mark }).blocks, 16);
-      assert.equal(settled(shrinking, { blocks: 4, mark }).blocks, 4);
+describe('with a resize under way, which is taken back', () => {
+  for (const resizeToBytes of [32 * BLOCK, 8 * BLOCK]) {
+    const what = resizeToBytes > 16 * BLOCK ? 'growing' : 'shrinking';
+    /** Beyond what may still be under way of it. */
+    const takenBack = { blocks: 16, resizes: 5, resizingTo: null, block0Differs: true, stale: true };
+
+    test(`${what}, without block 0`, () => {
+      assert.deepEqual(settled({ resizeToBytes }, null), { ...takenBack, block0Differs: false });
+    });
+
+    for (const resizes of [0, 3]) {
+      test(`${what}, with a block 0 of ours of resize ${resizes}, whatever size it says`, () => {
+        for (const blocks of [16, 64, 4]) {
+          assert.deepEqual(settled({ resizeToBytes }, { blocks, mark: { resizes } }), takenBack);
+        }
+      });
+    }
+
+    test(`${what}, but a block 0 of ours of a later resize is right: the record is an older one`, () => {
+      for (const blocks of [32, 8, 64]) {
+        const { blocks: found, resizes } = settled({ resizeToBytes }, { blocks, mark: { resizes: 4 } });
+        assert.deepEqual([found, resizes], [blocks, 5]);
+      }
+    });
+
+    test(`${what}, but a block 0 of others is right`, () => {
+      for (const mark of [null, { volumeId: 'decaf', resizes: 1 }]) {
+        for (const blocks of [16, 64, 4]) {
+          const found = settled({ resizeToBytes }, { blocks, mark });
+          assert.deepEqual(found, { ...takenBack, blocks, block0Differs: false });
+        }
+      }
+    });
+
+    test(`${what}, but where block 0 says what it was to come to, it may have been shown: nothing is cut off`, () => {
+      for (const mark of [null, { resizes: 3 }]) {
+        assert.equal(
+          settled({ resizeToBytes }, { blocks: resizeToBytes / BLOCK, mark }).blocks,
+          what === 'growing' ? 32 : 16,
+        );
+      }
     });
   }
-
-  for (const resizes of [0, 2]) {
-    test(`but for ours of resize ${resizes}, before it, and another size: it counts as not there`, () => {
-      const mark = { resizes };
-      const growing = { resizeToBytes: 32 * BLOCK };
-      const notBegun = settled(growing, { blocks: 16, mark });
-      assert.deepEqual([notBegun.blocks, notBegun.block0Differs], [16, false]);
-      for (const blocks of [8, 64]) {
-        const finished = settled(growing, { blocks, mark });
-        assert.deepEqual(finished, { blocks: 32, resizes: 4, resizingTo: null, block0Differs: true, stale: true });
-      }
-      const shrinking = { resizeToBytes: 8 * BLOCK };
-      for (const blocks of [4, 12, 64]) {
-        const takenBack = settled(shrinking, { blocks, mark });
-        assert.deepEqual(takenBack, { blocks: 16, resizes: 3, resizingTo: null, block0Differs: true, stale: true });
-      }
-      assert.deepEqual(settled(shrinking, { blocks: 8, mark }).resizingTo, 8);
-    });
-  }
-
-  test('without block 0', () => {
-    assert.equal(settled({ resizeToBytes: 32 * BLOCK }, null).blocks, 32);
-    assert.equal(settled({ resizeToBytes: 8 * BLOCK }, null).blocks, 16);
-  });
 });
 
 /** A put as it was made, to arrive once more. */
@@ -196,9 +201,10 @@ describe('a put of block 0 that arrives after the resize', () => {
       assert.equal(volume.device.geometry.sizeBytes, blocks * BLOCK);
       assert.equal(await sizeInBlock0(made), blocks);
       assert.deepEqual(await recordIn(made.store), before);
-      const [said] = made.log.messages('warn').filter((message) => /block 0/.test(message));
-      assert.match(said ?? '', /before a resize/);
-      assert.doesNotMatch(said ?? '', /smaller/);
+      assert.deepEqual(
+        made.log.messages('warn').filter((message) => /block 0.*it has been corrected/.test(message)).length,
+        1,
+      );
       // What lay beyond the size of before is not cut off by a growing.
       await volume.resize(256 * BLOCK, { force: false });
       assert.deepEqual(await readBlock(volume, blocks - 1), blockOf(blocks - 1));
@@ -263,59 +269,237 @@ describe('a put of block 0 that arrives after the resize', () => {
   });
 });
 
-describe('a put of block 0 of an earlier resize that arrives while another is under way', () => {
-  /** A volume of 64 blocks whose shrink to 32 has failed; and its put of block 0, which has not arrived. */
-  async function afterFailedShrink(): Promise<{ made: Bench; volume: Volume; late: Operation | undefined }> {
+describe('a put of block 0 of an earlier resize that arrives while another has not ended', () => {
+  for (const blocks of [256, 16]) {
+    test(`to ${blocks} blocks counts for nothing`, async () => {
+      const made = bench();
+      const volume = await made.open();
+      for (const block of [0, 40]) await writeBlock(volume, block);
+      await volume.resize(128 * BLOCK, { force: false });
+      const late = putsOf(made, BLOCK_0).at(-1);
+      await volume.resize(64 * BLOCK, { force: true });
+      failPut(made.store, RECORD, 2);
+      await assert.rejects(volume.resize(blocks * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
+      await arrives(made, late);
+      assert.equal(await sizeInBlock0(made), 128);
+      const next = bench({ bucket: made.store.inner });
+      const reopened = await next.open(NO_SIZES);
+      assert.equal(reopened.device.geometry.sizeBytes, 64 * BLOCK);
+      assert.equal(await sizeInBlock0(next), 64);
+      const record = await recordIn(next.store);
+      assert.deepEqual([record?.sizeBytes, record?.resizeToBytes], [64 * BLOCK, null]);
+      for (const block of [0, 40]) assert.deepEqual(await readBlock(reopened, block), blockOf(block));
+      await reopened.close(never);
+    });
+  }
+});
+
+describe('a put of the record that arrives late', () => {
+  /** In a store that honours conditions as it was made, in another one without. */
+  async function arrivesAsMade({ store }: Bench, put: Operation | undefined, conditional: boolean): Promise<void> {
+    assert.ok(put?.body);
+    const { headers, ifMatch, ifNoneMatch } = put.options;
+    const condition = { ...(ifMatch ? { ifMatch } : {}), ...(ifNoneMatch ? { ifNoneMatch } : {}) };
+    if (conditional) assert.ok(ifMatch ?? ifNoneMatch, 'it is conditional');
+    await store.inner
+      .put(put.keys[0] ?? '', put.body, {
+        ...(headers === undefined ? {} : { headers }),
+        ...(conditional ? condition : {}),
+      })
+      .catch(() => {});
+  }
+
+  for (const conditionalPuts of [true, false]) {
+    // Where the store honours no conditions, block 0 has to be there.
+    for (const block0 of conditionalPuts ? [true, false] : [true]) {
+      for (const nth of [1, 2]) {
+        for (const late of [128, 32]) {
+          for (const then of [64, 96, 48, 128, 32]) {
+            const what = `put ${nth} of one to ${late}, then one to ${then}, ${block0 ? 'with' : 'without'} block 0`;
+            test(`${conditionalPuts ? '' : 'in a store without conditions, '}${what}: the later resize counts`, async () => {
+              const made = bench({ conditionalPuts });
+              const first = await made.open();
+              for (const block of block0 ? [0, 40] : [40]) await writeBlock(first, block);
+              failPut(made.store, RECORD, nth);
+              await assert.rejects(first.resize(late * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
+              const put = putsOf(made, RECORD).at(-1);
+              // It has crashed.
+              const next = bench({ bucket: made.store.inner, conditionalPuts });
+              const second = await next.open(NO_SIZES);
+              assert.equal(second.device.geometry.sizeBytes, 64 * BLOCK);
+              await second.resize(then * BLOCK, { force: true });
+              await writeBlock(second, then - 1);
+              await arrivesAsMade(next, put, conditionalPuts);
+              const last = bench({ bucket: made.store.inner, conditionalPuts });
+              const third = await last.open(NO_SIZES);
+              assert.equal(third.device.geometry.sizeBytes, then * BLOCK);
+              assert.deepEqual(await readBlock(third, then - 1), blockOf(then - 1));
+              if (then > 40) assert.deepEqual(await readBlock(third, 40), blockOf(40));
+              assert.equal((await recordIn(last.store))?.sizeBytes, then * BLOCK);
+              await third.close(never);
+            });
+          }
+        }
+      }
+    }
+  }
+
+  test('in the same process, after what it was has been taken back', async () => {
+    for (const nth of [1, 2]) {
+      const made = bench();
+      const volume = await made.open();
+      await writeBlock(volume, 40);
+      failPut(made.store, RECORD, nth);
+      await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
+      const put = putsOf(made, RECORD).at(-1);
+      await volume.resize(64 * BLOCK, { force: false });
+      await arrivesAsMade(made, put, true);
+      const reopened = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+      assert.equal(reopened.device.geometry.sizeBytes, 64 * BLOCK);
+      assert.deepEqual(await readBlock(reopened, 40), blockOf(40));
+      await reopened.close(never);
+    }
+  });
+
+  test('after two resizes that failed, whatever has arrived of them by the next start: what that found stays', async () => {
+    for (const block0 of [true, false]) {
+      for (const firstNth of [1, 2]) {
+        for (const nth of [1, 2, 3, 4]) {
+          for (const early of ['at once', 0, 1, 2] as const) {
+            const made = bench();
+            const volume = await made.open();
+            for (const block of block0 ? [0, 40] : [40]) await writeBlock(volume, block);
+            const lost: Operation[] = [];
+            const fail = (which: number): void => {
+              let puts = 0;
+              made.store.before = (put) => {
+                if (put.kind !== 'put' || put.keys[0] !== RECORD || ++puts !== which) return;
+                lost.push(put);
+                throw unreachable();
+              };
+            };
+            fail(firstNth);
+            await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
+            if (early === 'at once') await arrivesAsMade(made, lost[0], true);
+            fail(nth);
+            await volume.resize(96 * BLOCK, { force: false }).catch(() => {});
+            await writeBlock(volume, 41);
+            if (early !== 'at once' && early < lost.length) await arrivesAsMade(made, lost[early], true);
+            const next = bench({ bucket: made.store.inner });
+            const second = await next.open(NO_SIZES);
+            const blocks = second.device.geometry.sizeBytes / BLOCK;
+            await writeBlock(second, blocks - 1);
+            for (const put of lost.toReversed()) await arrivesAsMade(next, put, true);
+            const third = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+            const what = `${block0}, ${firstNth}, ${nth}, ${early}`;
+            assert.equal(third.device.geometry.sizeBytes, blocks * BLOCK, what);
+            for (const block of [40, 41, blocks - 1])
+              assert.deepEqual(await readBlock(third, block), blockOf(block), what);
+            await third.close(never);
+          }
+        }
+      }
+    }
+  });
+
+  test('between the look of a start and its put: that looks again, and does not overwrite the end of a resize', async () => {
     const made = bench();
     const volume = await made.open();
-    for (const block of [0, 40]) await writeBlock(volume, block);
-    failPut(made.store, BLOCK_0, 1);
-    await assert.rejects(volume.resize(32 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
-    assert.equal(await sizeInBlock0(made), 64);
-    return { made, volume, late: putsOf(made, BLOCK_0).at(-2) };
-  }
-
-  /** What the next start finds. */
-  async function reopened(made: Bench): Promise<Volume> {
+    await writeBlock(volume, 40);
+    failPut(made.store, RECORD, 2);
+    await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
+    const put = putsOf(made, RECORD).at(-1);
     const next = bench({ bucket: made.store.inner });
-    const volume = await next.open(NO_SIZES);
-    const blocks = volume.device.geometry.sizeBytes / BLOCK;
-    assert.equal(await sizeInBlock0(next), blocks);
-    assert.deepEqual([(await recordIn(next.store))?.sizeBytes, volume.record.resizeToBytes], [blocks * BLOCK, null]);
-    assert.deepEqual(
-      next.log.messages('warn').filter((message) => /smaller/.test(message)),
-      [],
-    );
-    assert.deepEqual(await readBlock(volume, 40), blockOf(40));
-    return volume;
+    let looks = 0;
+    next.store.after = async ({ kind, keys }) => {
+      if (kind === 'get' && keys[0] === RECORD && ++looks === 2) await arrivesAsMade(next, put, true);
+    };
+    const reopened = await next.open(NO_SIZES);
+    assert.equal(reopened.device.geometry.sizeBytes, 128 * BLOCK);
+    assert.equal((await recordIn(next.store))?.sizeBytes, 128 * BLOCK);
+    await reopened.close(never);
+  });
+
+  test('between the look and the put of the next one: that looks again', async () => {
+    const made = bench();
+    const volume = await made.open();
+    failPut(made.store, RECORD, 1);
+    await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
+    const put = putsOf(made, RECORD).at(-1);
+    let looks = 0;
+    made.store.after = async ({ kind, keys }) => {
+      if (kind === 'get' && keys[0] === RECORD && looks++ === 0) await arrivesAsMade(made, put, true);
+    };
+    await volume.resize(96 * BLOCK, { force: false });
+    const record = await recordIn(made.store);
+    assert.deepEqual([record?.sizeBytes, record?.resizeToBytes], [96 * BLOCK, null]);
+    assert.ok(looks > 1);
+  });
+});
+
+test('a record that is older by its count alone is written anew at a start: a later one of before is not taken for newer', async () => {
+  const made = bench();
+  const volume = await made.open();
+  await writeBlock(volume, 0);
+  const restored = await made.store.inner.get(RECORD);
+  assert.ok(restored);
+  await volume.resize(128 * BLOCK, { force: false });
+  await volume.resize(64 * BLOCK, { force: true });
+  const { resizes } = volume.record;
+  await volume.close(never);
+  await made.store.inner.put(RECORD, restored.body);
+  assert.equal((await recordIn(made.store))?.resizes, 0);
+  const next = await made.open(NO_SIZES);
+  assert.equal((await recordIn(made.store))?.resizes, resizes);
+  assert.equal(next.device.geometry.sizeBytes, 64 * BLOCK);
+  await next.close(never);
+});
+
+describe('block 0 that is damaged', () => {
+  async function damaged(made: Bench, metadata: Readonly<Record<string, string>>): Promise<void> {
+    const headers = { metadata, contentType: 'application/x-s3backer-block', contentEncoding: 'deflate' };
+    await made.store.inner.put(BLOCK_0, Buffer.from('rotten'), { headers });
   }
 
-  test('a growing that had not come to block 0 is finished', async () => {
-    const { made, volume, late } = await afterFailedShrink();
-    failBlock0Of(made, 128);
-    await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
-    await arrives(made, late);
-    assert.equal(await sizeInBlock0(made), 32);
-    assert.equal((await reopened(made)).device.geometry.sizeBytes, 128 * BLOCK);
-  });
+  for (const blocks of [32, 128]) {
+    test(`and tells of before a resize to ${blocks} blocks that is taken back does not refuse the start`, async () => {
+      const made = bench();
+      const volume = await made.open();
+      for (const block of [0, 40]) await writeBlock(volume, block);
+      failPut(made.store, RECORD, 2);
+      await assert.rejects(volume.resize(blocks * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
+      const { metadata } = (await made.store.inner.head(BLOCK_0)) ?? {};
+      assert.ok(metadata);
+      await damaged(made, metadata);
+      for (let starts = 0; starts < 2; starts++) {
+        const next = bench({ bucket: made.store.inner });
+        const again = await next.open(NO_SIZES);
+        assert.equal(again.device.geometry.sizeBytes, 64 * BLOCK);
+        assert.equal((await recordIn(next.store))?.resizeToBytes, null);
+        assert.match(next.log.messages('warn').join('; '), /block 0 is damaged/);
+        assert.deepEqual(await readBlock(again, 40), blockOf(40));
+        await assert.rejects(readBlock(again, 0), { code: 'CORRUPT' });
+        await again.close(never);
+      }
+      const last = await made.open(NO_SIZES);
+      await writeBlock(last, 0);
+      assert.equal(await sizeInBlock0(made), 64);
+      await last.close(never);
+    });
+  }
 
-  test('what was written beyond the old end of a growing is there', async () => {
-    const { made, volume, late } = await afterFailedShrink();
+  test('and was not written by this volume of ours: the start is refused where it would be taken for right later', async () => {
+    const made = bench();
+    const volume = await made.open();
     failPut(made.store, RECORD, 2);
-    await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
-    await writeBlock(volume, 100);
-    await arrives(made, late);
-    const next = await reopened(made);
-    assert.equal(next.device.geometry.sizeBytes, 128 * BLOCK);
-    assert.deepEqual(await readBlock(next, 100), blockOf(100));
-  });
-
-  test('a shrink is taken back', async () => {
-    const { made, volume, late } = await afterFailedShrink();
-    failPut(made.store, RECORD, 2);
-    await assert.rejects(volume.resize(16 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
-    await arrives(made, late);
-    assert.equal((await reopened(made)).device.geometry.sizeBytes, 64 * BLOCK);
+    await assert.rejects(volume.resize(32 * BLOCK, { force: true }), { code: 'UNAVAILABLE' });
+    const sizes = { 's3backer-blocksize': String(BLOCK), 's3backer-filesize': String(32 * BLOCK) };
+    await damaged(made, sizes);
+    for (let starts = 0; starts < 2; starts++)
+      await assert.rejects(bench({ bucket: made.store.inner }).open(NO_SIZES), { code: 'CORRUPT' });
+    await putS3backerBlock(made.store.inner, BLOCK_0, blockOf(0), sizes);
+    assert.equal((await bench({ bucket: made.store.inner }).open(NO_SIZES)).device.geometry.sizeBytes, 64 * BLOCK);
+    assert.equal(await sizeInBlock0(made), 64);
   });
 });
 

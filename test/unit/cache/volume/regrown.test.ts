@@ -1,7 +1,7 @@
 /** A volume that shrinks while a client goes on writing what is cut off, and grows again before any of that is uploaded. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BLOCK, blockOf } from '../../volume/fixtures.ts';
+import { BLOCK, blockOf, RECORD } from '../../volume/fixtures.ts';
 import { finish, machine, read, stored, upload, write } from './fixtures.ts';
 
 for (const how of ['at once', 'in turn'] as const) {
@@ -14,7 +14,7 @@ for (const how of ['at once', 'in turn'] as const) {
     await upload(one, volume);
     const late: (void | Promise<void>)[] = [];
     store.before = ({ kind, keys }) => {
-      if (kind !== 'put' || keys[0] !== 'vol/00000000' || late.length > 0) return;
+      if (kind !== 'put' || keys[0] !== RECORD || late.length > 0) return;
       // The log is soon so full that the others have to wait: until after the volume has shrunk.
       const blocks = how === 'at once' ? 1 : 8;
       for (let i = 0; i < blocks; i++) {
@@ -42,7 +42,7 @@ test('what was written beyond the new end while a volume shrank does not come ba
   const { before } = store;
   let written = 0;
   store.before = async ({ kind, keys }) => {
-    if (kind !== 'put' || keys[0] !== 'vol/00000000' || written > 0) return;
+    if (kind !== 'put' || keys[0] !== RECORD || written > 0) return;
     written++;
     await volume.device.write(40 * BLOCK, blockOf(40), { fua: true });
   };

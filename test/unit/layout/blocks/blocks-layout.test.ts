@@ -5,6 +5,7 @@ import type { BlocksLayout } from '../../../../src/layout/blocks/blocks-layout.t
 import { StorageError } from '../../../../src/lib/errors.ts';
 import { MemoryObjectStore } from '../../../../src/object/memory.ts';
 import { Barrier, type Call, HookedObjectStore } from '../../../conformance/layout/hooked-store.ts';
+import { resize } from '../../../conformance/layout/suite.ts';
 import { type BlocksVariant, openBlocks, PLAIN, PREFIX, VARIANTS } from '../../../conformance/layout/variants.ts';
 import { rejectsWith } from '../../../conformance/object-store/suite.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
@@ -124,17 +125,14 @@ test('a read that ends after its block was cut off says nothing about the block 
   await fill(store, range(0, 8));
   const layout = openBlocks(store, PLAIN, 8 * BLOCK);
   const barrier = new Barrier();
-  let late: Promise<Buffer> | undefined;
-  store.before = ({ op }) => {
-    if (op === 'put') late ??= layout.read(6 * BLOCK, BLOCK);
-  };
+  const late = layout.read(6 * BLOCK, BLOCK);
   store.after = ({ op, keys }) => (op === 'get' && keys.includes(key(6)) ? barrier.wait() : undefined);
-  await layout.resize(4 * BLOCK);
+  await resize(layout, 4 * BLOCK);
   await barrier.reached;
   barrier.open();
   assert.deepEqual(await late, Buffer.alloc(BLOCK, 1));
-  await layout.discardBeyondEnd(8, NEVER);
-  await layout.resize(8 * BLOCK);
+  await layout.discardBeyondEnd(8 * BLOCK, NEVER);
+  await resize(layout, 8 * BLOCK);
   assert.deepEqual(await layout.read(6 * BLOCK, BLOCK), Buffer.alloc(BLOCK));
 });
 
@@ -423,8 +421,8 @@ describe('blocks layout: the survey', () => {
     const survey = layout.survey();
     await delivery.reached;
     store.after = () => {};
-    await layout.resize(4 * BLOCK);
-    await layout.resize(8 * BLOCK);
+    await resize(layout, 4 * BLOCK);
+    await resize(layout, 8 * BLOCK);
     delivery.open();
     await survey;
     assert.deepEqual(await layout.read(0, 8 * BLOCK), Buffer.alloc(8 * BLOCK));
@@ -433,41 +431,44 @@ describe('blocks layout: the survey', () => {
 });
 
 describe('blocks layout: size', () => {
-  test('block 0 says the new size, whatever else is being written to it', async () => {
+  const sizeInBlock0 = async ({ inner }: HookedObjectStore): Promise<number> =>
+    Number((await inner.head(key(0)))?.metadata['s3backer-filesize']) / BLOCK;
+
+  test('block 0 says the new size, and of which resize it is, whatever else is being written to it', async () => {
     const { store, layout } = setUp(4);
     await write(layout, 0);
     await Promise.all([
       write(layout, 0, Buffer.alloc(3, 3), 3),
-      layout.resize(6 * BLOCK),
+      layout.recordSize(6 * BLOCK, 5, NEVER),
       write(layout, 0, Buffer.alloc(4, 4), 4),
     ]);
-    assert.equal((await store.inner.head(key(0)))?.metadata['s3backer-filesize'], String(6 * BLOCK));
+    assert.equal(await sizeInBlock0(store), 6);
+    assert.equal((await store.inner.head(key(0)))?.metadata['bucketdisk-resizes'], '5');
     const bytes = await layout.read(0, 10);
     assert.deepEqual([...bytes], [7, 7, 7, 3, 4, 4, 4, 4, 7, 7]);
   });
 
-  test('a resize without a block 0 writes nothing', async () => {
+  test('without a block 0 nothing is written until there is one', async () => {
     const { store, layout } = setUp(4);
-    await layout.resize(6 * BLOCK);
+    await layout.recordSize(6 * BLOCK, 1, NEVER);
     assert.equal(store.count('put'), 0);
     await write(layout, 0);
-    assert.equal((await store.inner.head(key(0)))?.metadata['s3backer-filesize'], String(6 * BLOCK));
+    assert.equal(await sizeInBlock0(store), 6);
   });
 
   for (const after of [2, 8]) {
-    test(`a resize to ${after} blocks that fails leaves the old size, every byte, and can be made again`, async () => {
+    test(`${after} blocks: block 0 keeps the old size, whatever is written to it, until it is to say the new one`, async () => {
       const { store, layout } = setUp(4);
       await layout.survey();
       for (const block of range(0, 4)) await write(layout, block);
-      failOnce(store, 'put', 'before');
-      await assert.rejects(layout.resize(after * BLOCK), rejectsWith('TIMEOUT'));
-      assert.equal(layout.sizeBytes, 4 * BLOCK);
-      assert.deepEqual(await layout.read(3 * BLOCK, BLOCK), FILL);
+      await resize(layout, after * BLOCK);
       await write(layout, 0, Buffer.alloc(BLOCK, 8));
-      assert.equal((await store.inner.head(key(0)))?.metadata['s3backer-filesize'], String(4 * BLOCK));
-      await layout.resize(after * BLOCK);
-      assert.equal(layout.sizeBytes, after * BLOCK);
-      assert.equal((await store.inner.head(key(0)))?.metadata['s3backer-filesize'], String(after * BLOCK));
+      assert.deepEqual([layout.sizeBytes, await sizeInBlock0(store)], [after * BLOCK, 4]);
+      failOnce(store, 'put', 'before');
+      await assert.rejects(layout.recordSize(after * BLOCK, 1, NEVER), rejectsWith('TIMEOUT'));
+      assert.equal(await sizeInBlock0(store), 4);
+      await write(layout, 0);
+      assert.equal(await sizeInBlock0(store), after);
     });
   }
 
@@ -475,12 +476,12 @@ describe('blocks layout: size', () => {
     const { store, layout } = setUp(4);
     await fill(store, [0, 3, 4, 5, 9, 10]);
     await store.inner.put(`${PREFIX}s3backer-mounted`, Buffer.from('x'));
-    await layout.resize(10 * BLOCK);
+    await resize(layout, 10 * BLOCK);
     const left: string[] = [];
     for await (const page of store.inner.list('')) left.push(...page.map((object) => object.key));
     assert.deepEqual(left, [key(0), key(3), key(10), `${PREFIX}s3backer-mounted`]);
-    await layout.resize(3 * BLOCK);
-    assert.equal(await layout.discardBeyondEnd(10, NEVER), 1);
+    await resize(layout, 3 * BLOCK);
+    assert.equal(await layout.discardBeyondEnd(10 * BLOCK, NEVER), 1);
     assert.equal(await store.inner.head(key(3)), null);
   });
 });
@@ -501,7 +502,7 @@ describe('blocks layout: a shrink beside traffic', () => {
       await reader(block);
     });
     await turn();
-    await layout.resize(4 * BLOCK);
+    await resize(layout, 4 * BLOCK);
     shrunk = true;
     await Promise.all(reading);
   });
@@ -515,7 +516,7 @@ describe('blocks layout: a shrink beside traffic', () => {
       const writing = kind === 'data' ? write(layout, 6) : zero(layout, 6, 1);
       await held.reached;
       let shrunk = false;
-      const resizing = layout.resize(4 * BLOCK).then(() => {
+      const resizing = resize(layout, 4 * BLOCK).then(() => {
         shrunk = true;
       });
       for (let i = 0; i < 20; i++) await turn();
@@ -526,10 +527,10 @@ describe('blocks layout: a shrink beside traffic', () => {
       await write(layout, 7, Buffer.alloc(BLOCK, 9));
       held.open();
       await Promise.all([writing, resizing]);
-      await layout.discardBeyondEnd(8, NEVER);
+      await layout.discardBeyondEnd(8 * BLOCK, NEVER);
       for (const block of range(4, 8)) assert.equal(await store.inner.head(key(block)), null);
       assert.equal((await layout.read(3 * BLOCK, BLOCK))[0], 9);
-      await layout.resize(8 * BLOCK);
+      await resize(layout, 8 * BLOCK);
       assert.deepEqual(await layout.read(4 * BLOCK, 4 * BLOCK), Buffer.alloc(4 * BLOCK));
     });
   }
@@ -542,14 +543,14 @@ describe('blocks layout: a shrink beside traffic', () => {
       store.after = ({ op, keys }) => (op === 'get' && keys.includes(key(6)) ? held.wait() : undefined);
       const late = layout[how](6 * BLOCK, BLOCK);
       await held.reached;
-      await layout.resize(4 * BLOCK);
-      await layout.discardBeyondEnd(8, NEVER);
+      await resize(layout, 4 * BLOCK);
+      await layout.discardBeyondEnd(8 * BLOCK, NEVER);
       const stop = new AbortController();
-      const stopped = assert.rejects(layout.resize(8 * BLOCK, stop.signal), rejectsWith('CANCELLED'));
+      const stopped = assert.rejects(resize(layout, 8 * BLOCK, stop.signal), rejectsWith('CANCELLED'));
       stop.abort();
       await stopped;
       assert.equal(layout.sizeBytes, 4 * BLOCK);
-      const growing = layout.resize(8 * BLOCK).then(async () => {
+      const growing = resize(layout, 8 * BLOCK).then(async () => {
         // A part of it: the block would be CORRUPT if it had been there.
         await write(layout, 6, Buffer.alloc(10, 5), 1);
         return layout.read(6 * BLOCK, BLOCK);
@@ -569,27 +570,18 @@ describe('blocks layout: a shrink beside traffic', () => {
     const writing = write(layout, 6);
     await held.reached;
     const stop = new AbortController();
-    const resizing = assert.rejects(layout.resize(4 * BLOCK, stop.signal), rejectsWith('CANCELLED'));
+    const resizing = assert.rejects(resize(layout, 4 * BLOCK, stop.signal), rejectsWith('CANCELLED'));
     for (let i = 0; i < 20; i++) await turn();
     stop.abort();
     await resizing;
     let shrunk = false;
-    const again = layout.resize(4 * BLOCK).then(() => {
+    const again = resize(layout, 4 * BLOCK).then(() => {
       shrunk = true;
     });
     for (let i = 0; i < 20; i++) await turn();
     assert.equal(shrunk, false);
     held.open();
     await Promise.all([writing, again]);
-  });
-
-  test('that gets no answer has block 0 say the old size again before it fails', async () => {
-    const { store, layout } = setUp(8);
-    await write(layout, 0);
-    failOnce(store, 'put', 'after');
-    await assert.rejects(layout.resize(4 * BLOCK), rejectsWith('TIMEOUT'));
-    assert.equal((await store.inner.head(key(0)))?.metadata['s3backer-filesize'], String(8 * BLOCK));
-    assert.equal(layout.sizeBytes, 8 * BLOCK);
   });
 });
 
