@@ -163,9 +163,9 @@ describe('a volume', () => {
     const uri = appliance.uris('disk').unix;
     const file = join(fuseDir, 'disk');
     await qemuIo(uri, 'write -P 1 0 16M');
-    // What block 0's next put waits for is then the resize.
     assertExit(await commandLine.run(['flush', 'disk']), 0);
-    const held = bucket.server.faults.hold({ method: 'PUT', key: /^disk\/00000000$/ });
+    // With which the resize begins.
+    const held = bucket.server.faults.hold({ method: 'PUT', key: /^disk\/bucketdisk-volume\.json$/ });
     const resized = commandLine.run(['resize', 'disk', '8MiB', '--force']);
     await held.arrived(1);
     const why = /disk is being made smaller: attach once/;
