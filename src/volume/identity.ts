@@ -72,7 +72,7 @@ function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspecti
   checkConfigured(volume, sizeBytes, record.blockSizeBytes);
   const isMarkedOtherwise = resizesOfBlock0 !== null && resizesOfBlock0 !== resizes;
   return {
-    record: { ...record, sizeBytes, resizeToBytes: null, resizes },
+    record: { ...record, sizeBytes, resizeToBytes: null, resizeUnshown: false, resizes },
     block0Differs: metadata !== null && (metadata.sizeBytes !== sizeBytes || isMarkedOtherwise),
     recordDecides: resizesOfBlock0 !== null,
     origin: 'ours',
@@ -84,16 +84,17 @@ function fromRecord(volume: VolumeOptions, record: VolumeRecord, found: Inspecti
  * The size of a volume of ours. Where we have written block 0, it and the record tell how many resizes each knows of, and the later of the two is
  * right: of block 0 a request that got no answer may arrive at any time, and a record may be restored. A resize that is under way has come to
  * nothing before the record says that it has ended: it is taken back, as nobody has been shown more than the smaller size and nothing has been
- * deleted. But where block 0 says what it was to come to, an earlier version of ours may have written that, and shown it. A block 0 that we have not
- * written is right, as s3backer may have resized the volume since.
+ * deleted. But earlier versions of ours showed a growing before that: it is finished where block 0 says what it was to come to, or, of theirs, is
+ * not there to say, or late. A block 0 that we have not written is right, as s3backer may have resized the volume since.
  */
 export function sizeOf(record: VolumeRecord, metadata: VolumeMetadata | null): number {
-  const { sizeBytes, resizeToBytes, resizes } = record;
-  if (metadata === null) return sizeBytes;
+  const { sizeBytes, resizeToBytes, resizeUnshown, resizes } = record;
   const resizesOfBlock0 = resizesIn(record, metadata);
-  if (resizesOfBlock0 !== null && resizesOfBlock0 > resizes) return metadata.sizeBytes;
-  if (metadata.sizeBytes === resizeToBytes) return Math.max(resizeToBytes, sizeBytes);
-  return resizesOfBlock0 === null ? metadata.sizeBytes : sizeBytes;
+  if (metadata !== null && resizesOfBlock0 !== null && resizesOfBlock0 > resizes) return metadata.sizeBytes;
+  const isLate = resizesOfBlock0 !== null && resizesOfBlock0 < resizes && metadata?.sizeBytes !== sizeBytes;
+  const said = (isLate ? null : metadata?.sizeBytes) ?? (resizeUnshown ? null : resizeToBytes) ?? sizeBytes;
+  if (said === resizeToBytes) return Math.max(said, sizeBytes);
+  return resizesOfBlock0 === null ? said : sizeBytes;
 }
 
 /** How many resizes block 0 knows of; null where it was not this volume of ours that wrote it. */
@@ -146,6 +147,7 @@ function newRecord(sizeBytes: number, blockSizeBytes: number, blockHashPrefix: b
     blockHashPrefix,
     encryption: null,
     resizeToBytes: null,
+    resizeUnshown: false,
     resizes: 0,
     erasing: false,
   };

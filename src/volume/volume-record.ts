@@ -30,6 +30,8 @@ export interface VolumeRecord {
   readonly encryption: EncryptionRecord | null;
   /** A resize to this size has begun and not ended. */
   readonly resizeToBytes: number | null;
+  /** And nobody is shown that size before the record says it: earlier versions showed a growing once they had told block 0, where there was one. */
+  readonly resizeUnshown: boolean;
   /** How many resizes have ended, or been taken back. Block 0 tells with which of them its size was written: see `sizeOf`. */
   readonly resizes: number;
   /** An erase has begun: the volume is of no use any more. */
@@ -64,7 +66,8 @@ export function parseRecord(object: ObjectData): VolumeRecord {
     blockHashPrefix,
     encryption,
     resizeToBytes,
-    // Records of the first versions are without.
+    // Records of earlier versions are without.
+    resizeUnshown = false,
     resizes = 0,
     erasing,
   } = value;
@@ -77,6 +80,7 @@ export function parseRecord(object: ObjectData): VolumeRecord {
     typeof blockHashPrefix === 'boolean' &&
     isEncryption(encryption) &&
     (resizeToBytes === null || (isSize(resizeToBytes) && resizeToBytes % blockSizeBytes === 0)) &&
+    typeof resizeUnshown === 'boolean' &&
     isCount(resizes) &&
     typeof erasing === 'boolean';
   if (!sound) throw new StorageError('CORRUPT', damaged(object.key, 'is damaged'));
@@ -89,6 +93,7 @@ export function parseRecord(object: ObjectData): VolumeRecord {
     blockHashPrefix,
     encryption,
     resizeToBytes,
+    resizeUnshown,
     resizes,
     erasing,
   };

@@ -245,7 +245,7 @@ export class Volume {
     // Block 0 will have to be written, and cannot be where it is damaged.
     await waitOrGiveUp(this.#layout.read(0, this.#layout.blockSizeBytes), beginning, 'block 0');
     if (beginning.aborted) throw new StorageError('CANCELLED', 'the resize was given up', { cause: beginning.reason });
-    await this.#putRecord({ ...this.#record, resizeToBytes }, going);
+    await this.#putRecord({ ...this.#record, resizeToBytes, resizeUnshown: true }, going);
   }
 
   /** Record first, which decides. It is known to have ended only with block 0, which s3backer goes by, and we where the record is lost. */

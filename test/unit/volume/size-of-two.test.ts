@@ -32,6 +32,7 @@ const RECORD_OF_16: VolumeRecord = {
   blockHashPrefix: false,
   encryption: null,
   resizeToBytes: null,
+  resizeUnshown: false,
   resizes: 3,
   erasing: false,
 };
@@ -116,20 +117,23 @@ describe('with a resize under way, which is taken back', () => {
     const takenBack = { blocks: 16, resizes: 5, resizingTo: null, block0Differs: true, stale: true };
 
     test(`${what}, without block 0`, () => {
-      assert.deepEqual(settled({ resizeToBytes }, null), { ...takenBack, block0Differs: false });
+      assert.deepEqual(settled({ resizeToBytes, resizeUnshown: true }, null), { ...takenBack, block0Differs: false });
     });
 
     for (const resizes of [0, 3]) {
       test(`${what}, with a block 0 of ours of resize ${resizes}, whatever size it says`, () => {
         for (const blocks of [16, 64, 4]) {
-          assert.deepEqual(settled({ resizeToBytes }, { blocks, mark: { resizes } }), takenBack);
+          assert.deepEqual(settled({ resizeToBytes, resizeUnshown: true }, { blocks, mark: { resizes } }), takenBack);
         }
       });
     }
 
     test(`${what}, but a block 0 of ours of a later resize is right: the record is an older one`, () => {
       for (const blocks of [32, 8, 64]) {
-        const { blocks: found, resizes } = settled({ resizeToBytes }, { blocks, mark: { resizes: 4 } });
+        const { blocks: found, resizes } = settled(
+          { resizeToBytes, resizeUnshown: true },
+          { blocks, mark: { resizes: 4 } },
+        );
         assert.deepEqual([found, resizes], [blocks, 5]);
       }
     });
@@ -137,20 +141,46 @@ describe('with a resize under way, which is taken back', () => {
     test(`${what}, but a block 0 of others is right`, () => {
       for (const mark of [null, { volumeId: 'decaf', resizes: 1 }]) {
         for (const blocks of [16, 64, 4]) {
-          const found = settled({ resizeToBytes }, { blocks, mark });
+          const found = settled({ resizeToBytes, resizeUnshown: true }, { blocks, mark });
           assert.deepEqual(found, { ...takenBack, blocks, block0Differs: false });
         }
       }
     });
 
-    test(`${what}, but where block 0 says what it was to come to, it may have been shown: nothing is cut off`, () => {
+    test(`${what}, but where block 0 says what it was to come to, nothing is cut off`, () => {
       for (const mark of [null, { resizes: 3 }]) {
         assert.equal(
-          settled({ resizeToBytes }, { blocks: resizeToBytes / BLOCK, mark }).blocks,
+          settled({ resizeToBytes, resizeUnshown: true }, { blocks: resizeToBytes / BLOCK, mark }).blocks,
           what === 'growing' ? 32 : 16,
         );
       }
     });
+  }
+});
+
+describe('with a resize under way that an earlier version began, which showed a growing before the record had its end', () => {
+  for (const resizeToBytes of [32 * BLOCK, 8 * BLOCK]) {
+    const what = resizeToBytes > 16 * BLOCK ? 'growing' : 'shrinking';
+    const larger = Math.max(16, resizeToBytes / BLOCK);
+    const rows: [string, Block0 | null, number][] = [
+      ['no block 0', null, larger],
+      ['what it was to come to', { blocks: resizeToBytes / BLOCK, mark: { resizes: 3 } }, larger],
+      ['what it was to come to, without a count', { blocks: resizeToBytes / BLOCK, mark: null }, larger],
+      ['the size of before', { blocks: 16, mark: { resizes: 2 } }, 16],
+      ['the size of before, without a count', { blocks: 16, mark: null }, 16],
+      ['the size of an earlier resize, come late', { blocks: 24, mark: { resizes: 1 } }, larger],
+      ['a size of s3backer', { blocks: 24, mark: null }, 24],
+    ];
+    for (const [name, block0, blocks] of rows) {
+      test(`${what}: block 0 says ${name}`, () => {
+        const { resizeUnshown: _, ...written } = { ...RECORD_OF_16, resizeToBytes };
+        const object = { key: RECORD, body: formatRecord(written as VolumeRecord) } as Parameters<
+          typeof parseRecord
+        >[0];
+        const found = settled(parseRecord(object), block0);
+        assert.deepEqual([found.blocks, found.resizes, found.stale], [blocks, 5, true]);
+      });
+    }
   }
 });
 
