@@ -88,9 +88,10 @@ export class Volume {
 
   /** With the size that the volume has for everybody, whatever the bucket may say by now. */
   get record(): VolumeRecord {
-    return { ...this.#record, sizeBytes: this.#sizeBytes };
+    return { ...this.#record, sizeBytes: this.#layout.sizeBytes };
   }
 
+  /** What of it may count, and is not to be made smaller unasked. */
   get #sizeBytes(): number {
     return this.#cutFromBytes ?? this.#layout.sizeBytes;
   }

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VolumeRequests } from '../../../src/volume-requests.ts';
 import { finish, kill, machine, stored, upload, write } from '../cache/volume/fixtures.ts';
-import { BLOCK, blockOf, never } from '../volume/fixtures.ts';
+import { BLOCK, blockOf, never, RECORD } from '../volume/fixtures.ts';
+import { failPut } from '../volume/hooked-store.ts';
 
 test('a warm and a flush that the stop has cut off are not told as done', async () => {
   const one = machine();
@@ -59,5 +60,24 @@ test('a shrink that waits for the bucket to take what is written ends with who a
   away.resolve();
   await upload(one, volume);
   assert.deepEqual(await stored(one, 1), blockOf(1));
+  await finish(one, volume);
+});
+
+test('a volume that ends at a smaller size of which the bucket gave no answer has that size for everybody who asks', async () => {
+  const one = machine();
+  const volume = await one.open();
+  const routes = new VolumeRequests({ volumeOf: () => volume, attachedTo: () => 1, stopping: never }).routes;
+  const ask = (route: string, body: object): Promise<object> => {
+    const handler = routes[route];
+    assert.ok(handler);
+    return one.bench.clock.run(handler({ name: 'vol', ...body }, never));
+  };
+  failPut(one.bench.store, RECORD, 2);
+  await assert.rejects(one.bench.clock.run(volume.resize(32 * BLOCK, { force: true })), { code: 'UNAVAILABLE' });
+  const warmed = (await ask('POST /v1/warm', { offset: 0, length: 64 * BLOCK })) as { readonly sizeBytes: number };
+  assert.equal(warmed.sizeBytes, 32 * BLOCK);
+  // Whoever is attached by now has been told the smaller size, and loses nothing by its end.
+  await ask('POST /v1/resize', { sizeBytes: 32 * BLOCK, force: true });
+  assert.equal(volume.record.sizeBytes, 32 * BLOCK);
   await finish(one, volume);
 });

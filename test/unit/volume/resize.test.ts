@@ -237,6 +237,7 @@ describe('a request that fails while the volume goes on', () => {
           });
           // Nobody may write what the next start may cut off.
           assert.equal(volume.device.geometry.sizeBytes, 8 * BLOCK);
+          assert.equal(volume.record.sizeBytes, 8 * BLOCK);
           await assert.rejects(writeBlock(volume, 8), { code: 'NO_SPACE' });
           await writeBlock(volume, 1);
           for (const blocks of [4, OLD_BLOCKS, 32]) {
