@@ -23,18 +23,24 @@ export interface CorrectOptions {
 }
 
 /**
- * Block 0 first: where it tells of no resize of ours, nothing but the record says that what it tells is not to be believed. CONFLICT where the record is
- * not what was looked at any more, as a put of before has arrived: that may be the end of a resize, which must not be overwritten unseen.
+ * Record first, as of the two only it is written so that what may arrive late of a resize does not count any more: a block 0 that counts beyond that, and
+ * comes late itself, would take it back once it has been shown. But where block 0 tells of no resize of ours it is first, as nothing but the record says
+ * that what it tells is not to be believed. CONFLICT where the record is not what was looked at any more, as a put of before has arrived: that may be
+ * the end of a resize, which must not be overwritten unseen.
  */
-export async function correctSizes(
-  identity: Identity,
+export async function correctSizes(identity: Identity, inspection: Inspection, options: CorrectOptions): Promise<void> {
+  const { block0Differs, recordDecides, stale } = identity;
+  const corrects = block0Differs && !options.shared;
+  if (corrects && !recordDecides) await correctBlock0(identity, options);
+  if (stale) await correctRecord(identity, inspection, options);
+  if (corrects && recordDecides) await correctBlock0(identity, options);
+}
+
+async function correctRecord(
+  { record }: Identity,
   { record: found, recordEtag }: Inspection,
-  options: CorrectOptions,
+  { store, recordKey, conditional, signal, log }: CorrectOptions,
 ): Promise<void> {
-  const { store, recordKey, conditional, shared, signal, log } = options;
-  const { record, block0Differs, stale } = identity;
-  if (block0Differs && !shared) await correctBlock0(identity, options);
-  if (!stale) return;
   await writeRecord(store, recordKey, record, {
     signal,
     ...(conditional && recordEtag !== null ? { ifMatch: recordEtag } : {}),

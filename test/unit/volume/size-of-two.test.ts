@@ -432,6 +432,28 @@ describe('a put of the record that arrives late', () => {
     }
   });
 
+  test('after a start that failed as block 0 got no answer, which comes late as well: what has been shown since stays', async () => {
+    const made = bench();
+    const volume = await made.open();
+    await writeBlock(volume, 0);
+    failPut(made.store, RECORD, 2);
+    await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
+    const end = putsOf(made, RECORD).at(-1);
+    const failing = bench({ bucket: made.store.inner });
+    failPut(failing.store, BLOCK_0, 1);
+    await assert.rejects(failing.open(NO_SIZES), { code: 'UNAVAILABLE' });
+    const block0 = putsOf(failing, BLOCK_0).at(-1);
+    await arrivesAsMade(made, end, true);
+    const next = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+    const blocks = next.device.geometry.sizeBytes / BLOCK;
+    await writeBlock(next, blocks - 1);
+    await arrives(made, block0);
+    const last = await bench({ bucket: made.store.inner }).open(NO_SIZES);
+    assert.equal(last.device.geometry.sizeBytes, blocks * BLOCK);
+    assert.deepEqual(await readBlock(last, blocks - 1), blockOf(blocks - 1));
+    await last.close(never);
+  });
+
   test('between the look of a start and its put: that looks again, and does not overwrite the end of a resize', async () => {
     const made = bench();
     const volume = await made.open();
