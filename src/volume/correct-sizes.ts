@@ -23,17 +23,18 @@ export interface CorrectOptions {
 }
 
 /**
- * Record first, as of the two only it is written so that what may arrive late of a resize does not count any more: a block 0 that counts beyond that, and
- * comes late itself, would take it back once it has been shown. But where block 0 tells of no resize of ours it is first, as nothing but the record says
- * that what it tells is not to be believed. CONFLICT where the record is not what was looked at any more, as a put of before has arrived: that may be
- * the end of a resize, which must not be overwritten unseen.
+ * In a store that honours conditional puts the record first: written so, it keeps what may arrive late of a resize from counting. A block 0 that counts beyond
+ * that, and comes late itself, would take it back once it has been shown. In another store block 0 first, which tells a late record; and where it tells of
+ * no resize of ours, as nothing but the record says that what it tells is not to be believed. CONFLICT where the record is not what was looked at any
+ * more, as a put of before has arrived: that may be the end of a resize, which must not be overwritten unseen.
  */
 export async function correctSizes(identity: Identity, inspection: Inspection, options: CorrectOptions): Promise<void> {
   const { block0Differs, recordDecides, stale } = identity;
   const corrects = block0Differs && !options.shared;
-  if (corrects && !recordDecides) await correctBlock0(identity, options);
+  const recordFirst = recordDecides && options.conditional;
+  if (corrects && !recordFirst) await correctBlock0(identity, options);
   if (stale) await correctRecord(identity, inspection, options);
-  if (corrects && recordDecides) await correctBlock0(identity, options);
+  if (corrects && recordFirst) await correctBlock0(identity, options);
 }
 
 async function correctRecord(

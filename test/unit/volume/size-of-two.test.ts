@@ -454,6 +454,26 @@ describe('a put of the record that arrives late', () => {
     await last.close(never);
   });
 
+  test('in a store without conditions, after a start that failed as the record got no answer, which comes late as well', async () => {
+    const made = bench({ conditionalPuts: false });
+    const volume = await made.open();
+    await writeBlock(volume, 0);
+    failPut(made.store, RECORD, 2);
+    await assert.rejects(volume.resize(128 * BLOCK, { force: false }), { code: 'UNAVAILABLE' });
+    const failing = bench({ bucket: made.store.inner, conditionalPuts: false });
+    failPut(failing.store, RECORD, 1);
+    await assert.rejects(failing.open(NO_SIZES), { code: 'UNAVAILABLE' });
+    await arrivesAsMade(made, putsOf(made, RECORD).at(-1), false);
+    const next = await bench({ bucket: made.store.inner, conditionalPuts: false }).open(NO_SIZES);
+    const blocks = next.device.geometry.sizeBytes / BLOCK;
+    await writeBlock(next, blocks - 1);
+    await arrivesAsMade(failing, putsOf(failing, RECORD).at(-1), false);
+    const last = await bench({ bucket: made.store.inner, conditionalPuts: false }).open(NO_SIZES);
+    assert.equal(last.device.geometry.sizeBytes, blocks * BLOCK);
+    assert.deepEqual(await readBlock(last, blocks - 1), blockOf(blocks - 1));
+    await last.close(never);
+  });
+
   test('between the look of a start and its put: that looks again, and does not overwrite the end of a resize', async () => {
     const made = bench();
     const volume = await made.open();
