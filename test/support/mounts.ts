@@ -26,6 +26,8 @@ export interface Placed {
 const UP_TIMEOUT_MS = 20_000;
 /** A sync of a slow bucket goes into unmounting. */
 const UNDO_TIMEOUT_MS = 300_000;
+/** Tests of other files may have a mount namespace of their own for so long. */
+const BUSY_TIMEOUT_MS = 60_000;
 
 /** The export as a file, served by the process `pid`. */
 export async function mountExport(lifetime: Lifetime, uri: string): Promise<Placed & { readonly pid: number }> {
@@ -111,12 +113,28 @@ export async function mountFilesystem(
   return { path, undo };
 }
 
-/** Read-only checks that exit with an error where the filesystem is not clean. */
+/**
+ * Read-only checks that exit with an error where the filesystem is not clean. A test that runs something in a mount namespace of its own copies
+ * all mounts there are into that, where a filesystem that has been unmounted here lives on until it ends: `btrfs check` waits for that.
+ */
 export async function checkFilesystem(type: FilesystemType, device: string): Promise<void> {
   const timeoutMs = UNDO_TIMEOUT_MS;
   if (type === 'ext4') await runCommand(toolPath('e2fsck'), ['-f', '-n', device], { timeoutMs });
   else if (type === 'xfs') await runCommand(toolPath('xfs_repair'), ['-n', device], { timeoutMs });
-  else await runCommand(toolPath('btrfs'), ['check', '--readonly', device], { timeoutMs });
+  else await checkBtrfs(device);
+}
+
+async function checkBtrfs(device: string): Promise<void> {
+  const deadlineMs = performance.now() + BUSY_TIMEOUT_MS;
+  for (;;) {
+    try {
+      await runCommand(toolPath('btrfs'), ['check', '--readonly', device], { timeoutMs: UNDO_TIMEOUT_MS });
+      return;
+    } catch (error) {
+      if (!/Device or resource busy/.test(String(error)) || performance.now() > deadlineMs) throw error;
+      await delay(500);
+    }
+  }
 }
 
 export interface MountedVolume {
