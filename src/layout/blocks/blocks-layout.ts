@@ -19,6 +19,7 @@ import { listBlocks } from './block-listing.ts';
 import { BlockQueues, type BlockWorker, type Patch } from './block-queues.ts';
 import { ABSENT, type BlockState, BlockStates, PRESENT, REPLACED, UNCERTAIN, UNKNOWN } from './block-states.ts';
 import { BlockSurvey, type SurveyStatus } from './block-survey.ts';
+import { DamageLog } from './damage-log.ts';
 import { DeleteBatcher } from './delete-batcher.ts';
 import { EtagTable } from './etag-table.ts';
 import { mapExtents } from './extent-map.ts';
@@ -77,6 +78,7 @@ export class BlocksLayout implements Layout, BlockWorker {
   #recorded: VolumeMetadata & { readonly mark: SizeMark };
   readonly #survey: BlockSurvey | null;
   readonly #discards: BlockDiscards;
+  readonly #damage: DamageLog;
 
   constructor(options: BlocksLayoutOptions) {
     this.blockSizeBytes = options.blockSizeBytes;
@@ -87,6 +89,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#keys = options.keys;
     this.#codec = options.codec;
     this.#clock = options.clock;
+    this.#damage = new DamageLog(options.log);
     this.#queues = new BlockQueues(this, options.exclusive);
     this.#deletes = new DeleteBatcher(options.store);
     this.#discards = new BlockDiscards({ ...options, deletes: this.#deletes, stop: this.#stop.signal });
@@ -404,7 +407,13 @@ export class BlocksLayout implements Layout, BlockWorker {
   }
 
   /** Bytes [start, end) of a block, or null where it has no object. `note` is told of what is found. */
-  async #load(block: number, start: number, end: number, note: NoteObject): Promise<Buffer | null> {
+  #load(block: number, start: number, end: number, note: NoteObject): Promise<Buffer | null> {
+    const loading = this.#loadPart(block, start, end, note);
+    loading.catch((error: unknown) => this.#damage.failed(block, error));
+    return loading;
+  }
+
+  async #loadPart(block: number, start: number, end: number, note: NoteObject): Promise<Buffer | null> {
     const whole = start === 0 && end === this.blockSizeBytes;
     if (!whole && this.#codec.writesPlain) {
       const part = await this.#fetchPart(block, start, end, note);
@@ -444,6 +453,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#note(block, isThere(this.#stateOf(block)) ? REPLACED : UNCERTAIN, null);
     const { etag } = await this.#store.put(this.#keys.keyOf(block), body, { headers });
     this.#note(block, PRESENT, etag);
+    this.#damage.replaced(block);
   }
 
   async #remove(block: number): Promise<void> {
@@ -451,6 +461,7 @@ export class BlocksLayout implements Layout, BlockWorker {
     this.#note(block, UNCERTAIN, null);
     await this.#deletes.delete(this.#keys.keyOf(block));
     this.#note(block, ABSENT, null);
+    this.#damage.replaced(block);
   }
 
   #note(block: number, state: BlockState, etag: string | null): void {

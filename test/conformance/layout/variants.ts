@@ -4,7 +4,7 @@ import { BlockCodec } from '../../../src/layout/blocks/block-codec.ts';
 import { BlockKeys } from '../../../src/layout/blocks/block-keys.ts';
 import { BlocksLayout } from '../../../src/layout/blocks/blocks-layout.ts';
 import { type Clock, SystemClock } from '../../../src/lib/clock.ts';
-import { silentLog } from '../../../src/lib/log.ts';
+import { type Log, silentLog } from '../../../src/lib/log.ts';
 import type { ObjectStore } from '../../../src/object/object-store.ts';
 
 export interface BlocksVariant {
@@ -54,7 +54,11 @@ export function openBlocks(
   store: ObjectStore,
   variant: BlocksVariant,
   sizeBytes: number,
-  { inFlightBlocksMax = 16, clock = new SystemClock() }: { inFlightBlocksMax?: number; clock?: Clock } = {},
+  {
+    inFlightBlocksMax = 16,
+    clock = new SystemClock(),
+    log = silentLog,
+  }: { inFlightBlocksMax?: number; clock?: Clock; log?: Log } = {},
 ): BlocksLayout {
   const { blockSizeBytes, compress, cipher, hashed, exclusive } = variant;
   return new BlocksLayout({
@@ -72,6 +76,6 @@ export function openBlocks(
     exclusive,
     inFlightBlocksMax,
     clock,
-    log: silentLog,
+    log,
   });
 }
