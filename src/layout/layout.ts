@@ -66,10 +66,10 @@ export interface Layout {
   cutOff(sizeBytes: number, signal: AbortSignal): Promise<void>;
 
   /**
-   * For a volume about to grow: what it has beyond its end, up to that size, will read as zeros. Returns how many objects were deleted; `onDeleted`
-   * is called with how many it has been so far. CANCELLED when `signal` aborts.
+   * For a volume about to grow: what it has beyond its end, up to that size, will read as zeros. `onDeleted` is called with how many objects have been
+   * deleted so far. CANCELLED when `signal` aborts.
    */
-  clearBeyondEnd(sizeBytes: number, signal: AbortSignal, onDeleted?: (objects: number) => void): Promise<number>;
+  clearBeyondEnd(sizeBytes: number, signal: AbortSignal, onDeleted?: (objects: number) => void): Promise<void>;
 
   /** The volume has this size for whoever uses it, from now on: a larger one, for which it has been cleared. */
   extend(sizeBytes: number): void;

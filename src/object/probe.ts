@@ -11,6 +11,11 @@ export interface ConditionalPuts {
   readonly ifMatch: boolean;
 }
 
+/** Whether both are honoured: an object can be held, and replaced by whoever knows what is there alone. */
+export function honoursBoth({ ifMatch, ifNoneMatch }: ConditionalPuts): boolean {
+  return ifMatch && ifNoneMatch;
+}
+
 /**
  * Tries both conditions on an object of its own, `<prefix>probe-<random>`, and removes it again. Use it on a stack that
  * retries: a store that cannot be reached is an error here, not an answer.

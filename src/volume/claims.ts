@@ -2,7 +2,7 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
 import type { ObjectStore } from '../object/object-store.ts';
-import type { ConditionalPuts } from '../object/probe.ts';
+import { type ConditionalPuts, honoursBoth } from '../object/probe.ts';
 import type { Claim, Claimant } from './claim.ts';
 import { LeaseClaim, TAKE_OVER_WAIT_SHARE } from './lease-claim.ts';
 import { SHARED_DISK_TOKEN, tokenOf } from './mounted-token.ts';
@@ -42,7 +42,7 @@ export function makeClaims(options: ClaimsOptions): VolumeClaims {
   const { store, prefix, claimant, conditionalPuts, durationMs, log } = options;
   const keys = volumeKeys(prefix);
   const token = options.sharedDisk ? SHARED_DISK_TOKEN : tokenOf(claimant.instance, prefix);
-  const leased = !options.sharedDisk && conditionalPuts.ifMatch && conditionalPuts.ifNoneMatch;
+  const leased = !options.sharedDisk && honoursBoth(conditionalPuts);
   const lease = leased ? new LeaseClaim({ ...options, key: keys.lease, token }) : null;
   if (lease === null && !options.sharedDisk) {
     log.warn(

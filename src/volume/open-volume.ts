@@ -13,7 +13,7 @@ import type { Disk } from '../lib/disk.ts';
 import { isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { ObjectStore } from '../object/object-store.ts';
-import type { ConditionalPuts } from '../object/probe.ts';
+import { type ConditionalPuts, honoursBoth } from '../object/probe.ts';
 import { type CacheContinuity, CacheHome } from './cache-home.ts';
 import { CachedDevice } from './cached-device.ts';
 import type { Claimant } from './claim.ts';
@@ -138,11 +138,6 @@ export function fencedStore(environment: VolumeEnvironment, hold: Hold): ObjectS
   return new FencedObjectStore(environment.store, hold);
 }
 
-async function honoursConditions({ conditionalPuts }: VolumeEnvironment): Promise<boolean> {
-  const { ifMatch, ifNoneMatch } = await conditionalPuts();
-  return ifMatch && ifNoneMatch;
-}
-
 interface Looked extends Settled {
   readonly inspection: Inspection;
 }
@@ -200,7 +195,7 @@ async function recordSettled(
     rewriteBlock0: (until) => layoutOf(volume, environment, { identity, cipher }, store, false).rewriteSize(until),
     store,
     recordKey,
-    conditional: await honoursConditions(environment),
+    conditional: honoursBoth(await environment.conditionalPuts()),
     shared: volume.sharedDisk,
     hold,
     signal,
@@ -245,7 +240,7 @@ async function assemble(
   const fence = hold ?? openFence;
   const store = hold === null ? environment.store : fencedStore(environment, hold);
   const layout = layoutOf(volume, environment, looked, store, hold !== null && !volume.sharedDisk);
-  const conditional = hold !== null && (await honoursConditions(environment));
+  const conditional = hold !== null && honoursBoth(await environment.conditionalPuts());
   // Somebody may have written it between two of our claims, and removed his mark as we did: s3backer does.
   const suspectSince = continuity?.suspectSince ?? null;
   const unchanged = suspectSince === null || !volume.survey ? null : layout.unchangedSince(suspectSince);
@@ -319,7 +314,9 @@ async function expectCache(
   const keys = volumeKeys(volume.prefix);
   const lease = await readLease(controlStore, keys.lease, signal);
   const tokenStands = home.hasToken((await readToken(controlStore, keys.token, signal))?.value ?? null);
-  const continues = (await honoursConditions(environment)) ? home.follows(lease?.document ?? null) : tokenStands;
+  const continues = honoursBoth(await environment.conditionalPuts())
+    ? home.follows(lease?.document ?? null)
+    : tokenStands;
   // Our token stays while there are writes left: where it is gone, somebody else has had the volume mounted.
   if (home.volumeId !== null && !tokenStands) await home.refuseUnsaved();
   if (home.volumeId !== null && !continues) await makeAnew(home, environment, volume);

@@ -201,12 +201,12 @@ export class BlocksLayout implements Layout, BlockWorker {
     );
   }
 
-  async clearBeyondEnd(sizeBytes: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<number> {
+  async clearBeyondEnd(sizeBytes: number, signal: AbortSignal, onDeleted?: (blocks: number) => void): Promise<void> {
     // A shrink waits for no reads. Those under way since have what was there: nobody may join them, nor they say what is there.
     const ended = (first: number): Promise<void> => this.#queues.endedFrom(first);
     await this.#waitFrom(this.#blockCount, ended, 'what is under way beyond the old end', signal);
     // Objects left by an earlier and larger life of the volume must not come back to life.
-    return this.discardBeyondEnd(sizeBytes, signal, onDeleted);
+    await this.discardBeyondEnd(sizeBytes, signal, onDeleted);
   }
 
   extend(sizeBytes: number): void {

@@ -64,6 +64,17 @@ class HandFence implements WriteFence {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+/** A device whose new owner, of whom it does not know yet, has trimmed the block that it had written. */
+async function takenAndTrimmed(): Promise<{ fence: HandFence; store: MemoryObjectStore; device: WriteThroughDevice }> {
+  const fence = new HandFence();
+  const store = new MemoryObjectStore();
+  const device = deviceOn(new FencedObjectStore(store, fence), PLAIN, { fence });
+  await device.write(0, Buffer.alloc(4096, 1), { fua: false });
+  await store.delete(['vol/00000000']);
+  fence.lower();
+  return { fence, store, device };
+}
+
 describe('write-through device', () => {
   test('a flush fails where a write under way fails', async () => {
     const store = new HookedObjectStore(new MemoryObjectStore());
@@ -107,13 +118,7 @@ describe('write-through device', () => {
   });
 
   test('once the volume is lost everything says so, whatever else is wrong', async () => {
-    const fence = new HandFence();
-    const store = new MemoryObjectStore();
-    const device = deviceOn(new FencedObjectStore(store, fence), PLAIN, { fence });
-    await device.write(0, Buffer.alloc(4096, 1), { fua: false });
-    // The new owner has trimmed it.
-    await store.delete(['vol/00000000']);
-    fence.lower();
+    const { fence, store, device } = await takenAndTrimmed();
     const fenced = rejectsWith('FENCED');
     const all = [
       assert.rejects(device.read(0, 1), fenced),
@@ -129,13 +134,7 @@ describe('write-through device', () => {
   });
 
   test('a flush tells no more of a write than the write does', async () => {
-    const fence = new HandFence();
-    const store = new MemoryObjectStore();
-    const device = deviceOn(new FencedObjectStore(store, fence), PLAIN, { fence });
-    await device.write(0, Buffer.alloc(4096, 1), { fua: false });
-    // The new owner has trimmed it: the rest of the block is gone.
-    await store.delete(['vol/00000000']);
-    fence.lower();
+    const { fence, device } = await takenAndTrimmed();
     let answers = 0;
     const all = [device.write(0, Buffer.alloc(512, 2), { fua: false }), device.flush()].map((request) =>
       assert.rejects(

@@ -99,9 +99,7 @@ export class MemoryLayout implements Layout {
     this.sizeBytes = sizeBytes;
   }
 
-  async clearBeyondEnd(): Promise<number> {
-    return 0;
-  }
+  async clearBeyondEnd(): Promise<void> {}
 
   extend(sizeBytes: number): void {
     this.sizeBytes = sizeBytes;

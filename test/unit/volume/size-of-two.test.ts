@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { settleIdentity } from '../../../src/volume/identity.ts';
 import type { Inspection } from '../../../src/volume/inspect.ts';
+import type { Volume } from '../../../src/volume/volume.ts';
 import { formatRecord, parseRecord, type VolumeRecord } from '../../../src/volume/volume-record.ts';
 import {
   type Bench,
@@ -339,6 +340,19 @@ describe('a put of the record that arrives late', () => {
       .catch(() => {});
   }
 
+  /** The next start shows a size, whose last block is written; then `late` arrives, and the start after that finds both. */
+  async function whatIsShownStays(made: Bench, conditionalPuts: boolean, late: () => Promise<unknown>): Promise<void> {
+    const start = (): Promise<Volume> => bench({ bucket: made.store.inner, conditionalPuts }).open(NO_SIZES);
+    const next = await start();
+    const blocks = next.device.geometry.sizeBytes / BLOCK;
+    await writeBlock(next, blocks - 1);
+    await late();
+    const last = await start();
+    assert.equal(last.device.geometry.sizeBytes, blocks * BLOCK);
+    assert.deepEqual(await readBlock(last, blocks - 1), blockOf(blocks - 1));
+    await last.close(never);
+  }
+
   for (const conditionalPuts of [true, false]) {
     // Where the store honours no conditions, block 0 has to be there.
     for (const block0 of conditionalPuts ? [true, false] : [true]) {
@@ -444,14 +458,7 @@ describe('a put of the record that arrives late', () => {
     await assert.rejects(failing.open(NO_SIZES), { code: 'UNAVAILABLE' });
     const block0 = putsOf(failing, BLOCK_0).at(-1);
     await arrivesAsMade(made, end, true);
-    const next = await bench({ bucket: made.store.inner }).open(NO_SIZES);
-    const blocks = next.device.geometry.sizeBytes / BLOCK;
-    await writeBlock(next, blocks - 1);
-    await arrives(made, block0);
-    const last = await bench({ bucket: made.store.inner }).open(NO_SIZES);
-    assert.equal(last.device.geometry.sizeBytes, blocks * BLOCK);
-    assert.deepEqual(await readBlock(last, blocks - 1), blockOf(blocks - 1));
-    await last.close(never);
+    await whatIsShownStays(made, true, () => arrives(made, block0));
   });
 
   test('in a store without conditions, after a start that failed as the record got no answer, which comes late as well', async () => {
@@ -464,14 +471,7 @@ describe('a put of the record that arrives late', () => {
     failPut(failing.store, RECORD, 1);
     await assert.rejects(failing.open(NO_SIZES), { code: 'UNAVAILABLE' });
     await arrivesAsMade(made, putsOf(made, RECORD).at(-1), false);
-    const next = await bench({ bucket: made.store.inner, conditionalPuts: false }).open(NO_SIZES);
-    const blocks = next.device.geometry.sizeBytes / BLOCK;
-    await writeBlock(next, blocks - 1);
-    await arrivesAsMade(failing, putsOf(failing, RECORD).at(-1), false);
-    const last = await bench({ bucket: made.store.inner, conditionalPuts: false }).open(NO_SIZES);
-    assert.equal(last.device.geometry.sizeBytes, blocks * BLOCK);
-    assert.deepEqual(await readBlock(last, blocks - 1), blockOf(blocks - 1));
-    await last.close(never);
+    await whatIsShownStays(made, false, () => arrivesAsMade(failing, putsOf(failing, RECORD).at(-1), false));
   });
 
   test('between the look of a start and its put: that looks again, and does not overwrite the end of a resize', async () => {
