@@ -4,12 +4,13 @@ import { BLOCK_COUNT_MAX, BlockKeys } from '../layout/blocks/block-keys.ts';
 import { StorageError } from '../lib/errors.ts';
 import { deleteListed } from '../object/delete-listed.ts';
 import type { ListedObject, ObjectStore } from '../object/object-store.ts';
+import { honoursBoth } from '../object/probe.ts';
 import type { CacheHome } from './cache-home.ts';
-import { inspectVolume } from './inspect.ts';
+import { type Inspection, inspectVolume } from './inspect.ts';
 import { fencedStore, holdVolume, type OpenOptions, type VolumeEnvironment } from './open-volume.ts';
 import { volumeKeys } from './volume-keys.ts';
 import type { VolumeOptions } from './volume-options.ts';
-import { writeRecord } from './volume-record.ts';
+import { replaceRecord } from './volume-record.ts';
 
 /**
  * Deletes every object of the volume and no other; returns how many there were. Needs no password. An erase that was
@@ -26,23 +27,17 @@ export async function eraseVolume(
 ): Promise<number> {
   const { signal } = options;
   const keys = volumeKeys(volume.prefix);
-  const { record, sampleBlock, blockHashPrefix } = await inspectVolume(
-    environment.store,
-    volume.prefix,
-    volume.blockHashPrefix,
-    signal,
-  );
-  // A lease alone is what is left where an erase was interrupted at its very end.
-  const nothing =
-    record === null && sampleBlock === null && (await environment.store.head(keys.lease, { signal })) === null;
-  if (nothing) throw new StorageError('NOT_FOUND', `there is no volume at ${volume.url}`);
-  // Names may have been changed in the configuration since.
-  await cache?.clearForeign(record?.volumeId ?? null, volume.url);
+  await look(volume, environment, cache, signal);
   const { hold } = await holdVolume(volume, environment, options);
   let erased = false;
   try {
+    // Once more, as somebody may have changed the volume, or made another in its place, before it was held.
+    const { record, blockHashPrefix } = await look(volume, environment, cache, signal);
     const store = fencedStore(environment, hold);
-    if (record !== null) await writeRecord(store, keys.record, { ...record, erasing: true }, { signal });
+    if (record !== null) {
+      const conditional = honoursBoth(await environment.conditionalPuts());
+      await replaceRecord(store, keys.record, { ...record, erasing: true }, { conditional, signal });
+    }
     // While the record still tells whose it is.
     cache?.remove();
     const blockKeys = new BlockKeys(volume.prefix, record?.blockHashPrefix ?? blockHashPrefix ?? false);
@@ -57,6 +52,25 @@ export async function eraseVolume(
   } finally {
     await hold.release({ erase: erased });
   }
+}
+
+/** What there is to erase. Rejects where there is nothing, or where it must not be. */
+async function look(
+  volume: VolumeOptions,
+  { store }: VolumeEnvironment,
+  cache: CacheHome | null,
+  signal: AbortSignal,
+): Promise<Inspection> {
+  const found = await inspectVolume(store, volume.prefix, volume.blockHashPrefix, signal);
+  // A lease alone is what is left where an erase was interrupted at its very end.
+  const nothing =
+    found.record === null &&
+    found.sampleBlock === null &&
+    (await store.head(volumeKeys(volume.prefix).lease, { signal })) === null;
+  if (nothing) throw new StorageError('NOT_FOUND', `there is no volume at ${volume.url}`);
+  // Names may have been changed in the configuration since.
+  await cache?.clearForeign(found.record?.volumeId ?? null, volume.url);
+  return found;
 }
 
 async function deleteBlocks(

@@ -154,6 +154,42 @@ describe('erasing', () => {
   });
 });
 
+describe('an erase that others come before', () => {
+  test('deletes the volume that is there once it holds it, and not the one that it looked at', async () => {
+    const made = await volumeWithData();
+    const other = bench({ bucket: made.store.inner, clock: made.clock, instance: 'other' });
+    let isMadeAnew = false;
+    made.store.before = async ({ kind, keys }) => {
+      if (kind !== 'put' || keys[0] !== LEASE || isMadeAnew) return;
+      isMadeAnew = true;
+      await erase(other);
+      const volume = await other.open({ blockHashPrefix: true }, { create: { force: true } });
+      for (let block = 0; block < 3; block++) await writeBlock(volume, block);
+      await volume.close(never);
+    };
+    assert.equal(await made.clock.run(erase(made)), 4);
+    assert.ok(isMadeAnew);
+    assert.deepEqual(await made.store.keys(), FOREIGN);
+  });
+
+  test('and whose record arrives late, does not overwrite what the next holder has made of it', async () => {
+    const made = await volumeWithData();
+    const taker = bench({ bucket: made.store.inner, clock: made.clock, instance: 'taker' });
+    made.store.before = async ({ kind, keys }) => {
+      if (kind === 'put' && keys[0] === RECORD) await made.clock.sleep(LIFE_MS * 10);
+    };
+    const erasing = assert.rejects(erase(made), { code: 'FENCED' });
+    const volume = await made.clock.run(taker.open({}, { takeOver: true }));
+    await volume.resize(128 * BLOCK, { force: false });
+    await made.clock.run(erasing);
+    const late = made.store.writes.findLast(({ kind, keys }) => kind === 'put' && keys[0] === RECORD);
+    assert.ok(late?.body);
+    const { headers = {}, ifMatch = '' } = late.options;
+    await assert.rejects(made.store.inner.put(RECORD, late.body, { headers, ifMatch }), { code: 'CONFLICT' });
+    await volume.close(never);
+  });
+});
+
 describe('an interrupted erase', () => {
   test('at any request leaves a volume that opens in full or says what to do, and can be run again', async () => {
     let interrupted = 0;
