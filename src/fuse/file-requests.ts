@@ -286,13 +286,12 @@ export class FileRequests {
 
   #writeLater(call: FileCall, moved: boolean, done: Promise<void>): void {
     const kept = moved ? null : this.#buffers.keep();
+    const ended = Promise.resolve(done).finally(() => {
+      if (kept !== null) this.#buffers.give(kept);
+    });
     this.#track(
       kept === null ? call.bytes : kept.length,
-      Promise.resolve(done).then(() => {
-        if (kept !== null) this.#buffers.give(kept);
-        this.#written(call);
-      }),
-      // The buffer is not used again: a write that was given up may still be on its way out of the process somewhere.
+      ended.then(() => this.#written(call)),
       (error) => this.#deviceFailed(call, error),
     );
   }

@@ -125,8 +125,6 @@ export class RequestRunner {
     try {
       done = this.#device.write(request.offset, data, writeOptions(request.flags));
     } catch (error) {
-      // Refused before it was begun, as beyond the end of a volume that has shrunk.
-      this.#payloads.give(data);
       this.#writeFailed(request, data, error);
       return;
     }
@@ -142,15 +140,19 @@ export class RequestRunner {
   }
 
   #writeDone(request: RequestHeader, data: Buffer): void {
-    this.#payloads.give(data);
-    this.#budget.give(data.length);
+    this.#giveBack(data);
     this.#succeed(request);
   }
 
   #writeFailed(request: RequestHeader, data: Buffer, error: unknown): void {
-    // The buffer is not used again: a write that was given up may still be on its way out of the process somewhere.
-    this.#budget.give(data.length);
+    this.#giveBack(data);
     this.#deviceFailed(request, error);
+  }
+
+  /** The device has done with it. */
+  #giveBack(data: Buffer): void {
+    this.#payloads.give(data);
+    this.#budget.give(data.length);
   }
 
   #read(request: RequestHeader): void {

@@ -53,7 +53,7 @@ export interface BlockDevice {
    */
   readInto?(target: Buffer, offset: number): boolean;
 
-  /** Takes `data` until it settles; the caller must not change it before that. */
+  /** Takes `data` until it settles, well or not; the caller must not change it before that. Afterwards nobody looks at it any more. */
   write(offset: number, data: Buffer, options: WriteOptions): void | Promise<void>;
 
   /** Afterwards the range reads as zeros. */

@@ -454,6 +454,19 @@ describe('a slow device', () => {
     assert.deepEqual([kernel.session.inFlight, kernel.session.bytesInFlight, kernel.progress], [0, 0, 3]);
   });
 
+  test('that fails a write in the end gives its buffer back', async () => {
+    const { kernel, node, device } = withFile(new HeldMemoryDevice(SIZE));
+    const held = device as HeldMemoryDevice;
+    const { current } = kernel.buffers;
+    const failing = kernel.request(WRITE, node, write(0, Buffer.alloc(4096)));
+    await held.whenHeld(1);
+    held.held[0]?.fail(new StorageError('UNAVAILABLE', 'the cache disk fails'));
+    assert.equal((await kernel.reply(failing)).errno, Errno.EIO);
+    await settle();
+    kernel.buffers.keep();
+    assert.ok(kernel.buffers.current === current, 'it is the next one');
+  });
+
   test('does not keep another file from being served', async () => {
     const slow = new HeldMemoryDevice(SIZE);
     const kernel = new FakeKernel({ slow, quick: new MemoryDevice(SIZE) });

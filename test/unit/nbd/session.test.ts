@@ -211,24 +211,37 @@ class ShrunkDevice extends MemoryDevice {
     throw new StorageError('INVALID', 'past the end');
   }
 
-  override write(): void {
+  override write(): void | Promise<void> {
     throw new StorageError('NO_SPACE', 'past the end');
   }
 }
 
-for (const [name, request] of [
-  ['read', { type: Command.READ, cookie: 1n, offset: 0, length: SIZE }],
-  ['write', { type: Command.WRITE, cookie: 1n, offset: 0, payload: Buffer.alloc(SIZE) }],
+/** Fails where there was no room at first. */
+class FailingDevice extends MemoryDevice {
+  override async write(): Promise<void> {
+    await setImmediate();
+    throw new StorageError('UNAVAILABLE', 'the cache disk fails');
+  }
+}
+
+const READ = { type: Command.READ, cookie: 1n, offset: 0, length: SIZE };
+const WRITE = { type: Command.WRITE, cookie: 1n, offset: 0, payload: Buffer.alloc(SIZE) };
+
+for (const [name, device, request] of [
+  ['read that the device refuses at once', new ShrunkDevice(SIZE), READ],
+  ['write that the device refuses at once', new ShrunkDevice(SIZE), WRITE],
+  ['write that fails late', new FailingDevice(SIZE), WRITE],
 ] as const) {
-  test(`a ${name} that the device refuses at once costs no buffer for good`, () => {
+  test(`a ${name} costs no buffer for good`, async () => {
     const payloads = new PayloadPool(SIZE);
-    const { session, turn } = converse(new ShrunkDevice(SIZE), payloads);
+    const { session, turn } = converse(device, payloads);
     const bytes = Buffer.concat([clientFlagsBytes(3), optionBytes(Option.GO, infoData('', [])), requestBytes(request)]);
     for (let at = 0; at < bytes.length; ) {
       while (turn.isOver) turn.next();
       at += session.feed(bytes, at, bytes.length);
     }
     assert.equal(session.requests, 1);
+    while (session.inFlight > 0) await setImmediate();
     assert.ok(isChecked(payloads.take(SIZE)), 'there is only one, and it was given back');
   });
 }
