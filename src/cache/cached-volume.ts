@@ -133,6 +133,7 @@ export class CachedVolume {
       fetcher: this.#fetcher,
       sent,
       triggers: options.triggers,
+      whenOurs: options.whenOurs,
       clock,
       log,
     });

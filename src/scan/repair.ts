@@ -26,7 +26,7 @@ export interface RepairOptions {
   readonly onDone: (done: number, total: number) => void;
 }
 
-/** READ_ONLY where the volume is not held. */
+/** READ_ONLY where the volume is not held, FENCED where it is lost meanwhile. */
 export async function repairAll(options: RepairOptions): Promise<void> {
   const { volume, findings, pace, signal, log, onDone } = options;
   if (!volume.isHeld) throw new StorageError('READ_ONLY', `volume ${volume.name} is not ours to repair`);
@@ -37,7 +37,7 @@ export async function repairAll(options: RepairOptions): Promise<void> {
     try {
       outcome = await repairOne(finding, finding.block ?? 0, options);
     } catch (error) {
-      if (signal.aborted || !isStorageError(error)) throw error;
+      if (signal.aborted || !isStorageError(error) || error.code === 'FENCED') throw error;
       outcome = { repair: 'failed', quarantineKey: null };
       log.warn('a block could not be repaired', { key: finding.key, error: describeError(error) });
     }

@@ -44,7 +44,10 @@ export interface ScanContext {
   readonly signal: AbortSignal;
 }
 
-/** Rejects where it cannot be looked through, with CANCELLED when the signal aborts: what was read until then counts for the rotation. */
+/**
+ * Rejects where it cannot be looked through, with CANCELLED when the signal aborts: what was read until then counts for the rotation. With FENCED
+ * where another writer has the volume: what looks like damage may be what that one has done.
+ */
 export function scanVolume(options: ScanOptions, context: ScanContext): Promise<ScanReport> {
   return new Scan(options, context).run();
 }
@@ -70,20 +73,33 @@ class Scan {
   }
 
   async run(): Promise<ScanReport> {
-    const { volume, clock } = this.#context;
+    const { volume, clock, signal, log } = this.#context;
     const startedAt = clock.date();
     const startedAtMs = clock.now();
-    await volume.surveyed(this.#context.signal);
+    await volume.whenOurs(this.#search(), signal);
+    if (this.#options.repair) {
+      const onDone = (done: number, total: number): void => this.#tell('repairing', done, total);
+      const repairing = {
+        volume,
+        findings: this.#findings,
+        pace: this.#pace,
+        clock,
+        signal,
+        at: startedAt,
+        log,
+        onDone,
+      };
+      await volume.whenOurs(repairAll(repairing), signal);
+    }
+    return this.#report(startedAt, Math.round(clock.now() - startedAtMs));
+  }
+
+  async #search(): Promise<void> {
+    const { volume, signal } = this.#context;
+    await volume.surveyed(signal);
     await this.#list();
     if (volume.cached !== null) await this.#checkCache(volume.cached);
     if (this.#options.deep) await this.#read();
-    if (this.#options.repair) {
-      await repairAll({
-        ...{ volume, findings: this.#findings, pace: this.#pace, clock, signal: this.#context.signal },
-        ...{ at: startedAt, log: this.#context.log, onDone: (done, total) => this.#tell('repairing', done, total) },
-      });
-    }
-    return this.#report(startedAt, Math.round(clock.now() - startedAtMs));
   }
 
   /** All keys, held against what is known of the blocks; and the blocks that are in no listing. */

@@ -1,5 +1,4 @@
 /** Lets writes through only while the volume is ours. */
-import { waitOrGiveUp } from '../lib/deadline.ts';
 import { isStorageError } from '../lib/errors.ts';
 import type {
   GetOptions,
@@ -12,7 +11,7 @@ import type {
   PutResult,
   RequestOptions,
 } from '../object/object-store.ts';
-import type { WriteFence } from './fence.ts';
+import { permitted, type WriteFence } from './fence.ts';
 
 /**
  * A write waits while the lease has lapsed, is cut off when it lapses under way, and is made again once the lease is known
@@ -62,18 +61,13 @@ export class FencedObjectStore implements ObjectStore {
     return this.#inner.close();
   }
 
-  async #permitted(caller: AbortSignal | undefined): Promise<void> {
-    if (caller === undefined) return this.#fence.permitted();
-    await waitOrGiveUp(this.#fence.permitted(), caller, 'the right to write');
-  }
-
   async #whilePermitted<T>(
     { signal: caller, mayStart: mayStartFor }: RequestOptions,
     write: (fenced: Required<RequestOptions>) => Promise<T>,
   ): Promise<T> {
     const mayStart = (): boolean => this.#fence.valid && mayStartFor?.() !== false;
     for (;;) {
-      if (!this.#fence.valid) await this.#permitted(caller);
+      if (!this.#fence.valid) await permitted(this.#fence, caller);
       const { lapse } = this.#fence;
       try {
         const signal = caller === undefined ? lapse : AbortSignal.any([lapse, caller]);

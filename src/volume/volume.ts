@@ -9,6 +9,7 @@ import { StorageError } from '../lib/errors.ts';
 import { formatSize } from '../lib/units.ts';
 import type { ObjectStore } from '../object/object-store.ts';
 import type { BlockDevice } from './block-device.ts';
+import { openFence, whenOurs } from './fence.ts';
 import type { Hold } from './hold.ts';
 import { checkGeometry } from './identity.ts';
 import { volumeKeys } from './volume-keys.ts';
@@ -109,6 +110,11 @@ export class Volume {
   /** It is held, and may be written. */
   get isHeld(): boolean {
     return this.#hold !== null && this.#hold.lost === null;
+  }
+
+  /** How `work` ended, told once it is known that the volume was ours until then: see fence.ts. */
+  whenOurs<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+    return whenOurs(this.#hold ?? openFence, work, signal);
   }
 
   get survey(): SurveyStatus | null {

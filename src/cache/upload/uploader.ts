@@ -47,6 +47,8 @@ export interface UploaderOptions {
   readonly fetcher: Fetcher;
   readonly sent: SentBlocks;
   readonly triggers: UploadTriggers;
+  /** As of CachedVolumeOptions. */
+  readonly whenOurs: <T>(work: Promise<T>) => Promise<T>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -315,9 +317,11 @@ export class Uploader {
   }
 
   async #send({ extents }: UploadBatch): Promise<void> {
+    const { layout, whenOurs } = this.#options;
     this.#sending = true;
     try {
-      await this.#options.layout.commit({ extents });
+      // What fails because of another writer's doing is no failure of the upload, and nothing to mend.
+      await whenOurs(layout.commit({ extents }));
     } catch (error) {
       // Told here, as the disk, which is used meanwhile, may not answer.
       if (isStorageError(error, 'FENCED')) {

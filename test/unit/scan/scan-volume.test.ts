@@ -18,7 +18,7 @@ import {
   upload,
   write,
 } from '../cache/volume/fixtures.ts';
-import { BLOCK, bench, blockOf, PASSWORD, PREFIX } from '../volume/fixtures.ts';
+import { BLOCK, bench, blockOf, LEASE, PASSWORD, PREFIX, TOKEN } from '../volume/fixtures.ts';
 import { beginScan, DEEP, found, keysBelow, only, REPAIR, SHALLOW, scan, tamper } from './fixtures.ts';
 
 const ENCRYPTION = { cipher: 'AES-256-CBC', password: PASSWORD, keyLengthBytes: null };
@@ -354,6 +354,47 @@ describe('a share of the blocks at a time', () => {
     const busyMs = clock.now();
     await scan(one, volume, DEEP, { isBusy: () => true });
     assert.ok(clock.now() - busyMs >= 8 * 2000, 'a step a while, and yet to its end');
+  });
+});
+
+describe('another writer', () => {
+  /** Another has the volume, and has trimmed block 3; we cannot ask whose it is before `answer`. */
+  async function overtaken() {
+    const { one, volume } = await filled();
+    const { store, clock } = one.bench;
+    const answered = Promise.withResolvers<void>();
+    store.before = ({ keys: [key] }) => (key === LEASE || key === TOKEN ? answered.promise : undefined);
+    const other = machine({ bucket: store.inner, clock, instance: 'other' });
+    const taken = await other.open({}, { takeOver: true });
+    await clock.run(Promise.resolve(taken.device.trim(3 * BLOCK, BLOCK, { fua: false })));
+    await upload(other, taken);
+    assert.equal(await stored(other, 3), null);
+    assert.equal(volume.lost, null);
+    return { one, volume, answer: answered.resolve, end: () => finish(other, taken) };
+  }
+
+  for (const options of [SHALLOW, REPAIR]) {
+    test(`that has the volume does no damage${options.repair ? ', and nothing of it is repaired' : ''}`, async () => {
+      const { one, volume, answer, end } = await overtaken();
+      const scanning = assert.rejects(scan(one, volume, options), { code: 'FENCED' });
+      await one.bench.clock.advance(5000);
+      assert.equal(volume.cached?.status().dirtyBytes, 0);
+      answer();
+      await scanning;
+      assert.equal(volume.cached?.status().dirtyBytes, 0);
+      await end();
+    });
+  }
+
+  test('whom nobody knows of yet keeps no scan from being cancelled', async () => {
+    const { one, volume, answer, end } = await overtaken();
+    const cancel = new AbortController();
+    const scanning = assert.rejects(scan(one, volume, SHALLOW, { signal: cancel.signal }), { code: 'CANCELLED' });
+    await one.bench.clock.advance(5000);
+    cancel.abort();
+    await scanning;
+    answer();
+    await end();
   });
 });
 

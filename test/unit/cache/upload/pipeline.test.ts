@@ -104,6 +104,36 @@ test('that the volume is lost is told at once, also where the disk does not answ
   await clock.run(volume.close(AbortSignal.abort()));
 });
 
+test('that a block is gone is told once it is known that no other writer has deleted it', async () => {
+  for (const isLost of [true, false]) {
+    const { clock, layout, log, open } = bench();
+    const known = gate();
+    let commits = 0;
+    layout.beforeCommit = () => {
+      if (++commits === 1) throw new StorageError('CORRUPT', 'its object is gone');
+    };
+    const whenOurs = async <T>(work: Promise<T>): Promise<T> => {
+      await Promise.allSettled([work, known.closed]);
+      if (isLost) throw FENCED;
+      return work;
+    };
+    const volume = await open({ ...SPACE, whenOurs });
+    const failing = (): boolean => log.lines.some(({ fields: { event } }) => event === 'upload-failing');
+    await fill(clock, volume, 1, 1);
+    const flushed = Promise.resolve(volume.flush()).then(
+      () => 'flushed',
+      (error: StorageError) => error.code,
+    );
+    await clock.advance(10_000);
+    assert.equal(commits, 1);
+    assert.equal(failing(), false);
+    known.open();
+    assert.equal(await clock.run(flushed), isLost ? 'FENCED' : 'flushed');
+    assert.equal(failing(), !isLost);
+    await clock.run(volume.close(AbortSignal.abort()));
+  }
+});
+
 /** The shared memory that is sent from. */
 function sharedMemory(layout: MemoryLayout): Set<ArrayBufferLike> {
   const seen = new Set<ArrayBufferLike>();
