@@ -96,36 +96,31 @@ export class CachedVolume {
   readonly #uploader: Uploader;
   readonly #reading = new Set<Promise<unknown>>();
   #roomWaiters: (() => void)[] = [];
+  #requests = 0;
   #closed = false;
 
-  private constructor(options: CachedVolumeOptions, parts: CachedVolumeParts) {
+  private constructor(options: CachedVolumeOptions, { writeLog, damaged, cache }: CachedVolumeParts) {
     const { layout, clock, log } = options;
     this.#options = options;
     this.#layout = layout;
-    this.#writeLog = parts.writeLog;
-    this.#cache = parts.cache;
+    this.#writeLog = writeLog;
+    this.#cache = cache;
     const sent = new SentBlocks(layout.blockSizeBytes);
-    this.#clean = new CleanReader(parts.cache, layout, sent);
-    this.#store = new DirtyStore(
-      parts.writeLog,
-      parts.damaged,
-      (page, target) => this.#clean.read(page, page + 1, target) === 1,
-    );
-    this.#fetcher = new Fetcher({ layout, sink: parts.cache, whenOurs: options.whenOurs });
+    this.#clean = new CleanReader(cache, layout, sent);
+    this.#store = new DirtyStore(writeLog, damaged, (page, target) => this.#clean.read(page, page + 1, target) === 1);
+    this.#fetcher = new Fetcher({ layout, sink: cache, whenOurs: options.whenOurs });
     this.#reader = new Reader({ ...options, store: this.#store, clean: this.#clean, fetcher: this.#fetcher });
     this.#intake = new Intake({
       clock,
-      fullness: () => parts.writeLog.usedBytes / parts.writeLog.sizeBytes,
+      fullness: () => writeLog.usedBytes / writeLog.sizeBytes,
       room: (signal) => this.#room(signal),
     });
-    const clean = this.#clean;
-    const { cache } = parts;
-    this.check = new CacheCheck({ store: this.#store, cache, layout, isTrusted: () => !clean.suspended });
+    this.check = new CacheCheck({ store: this.#store, cache, layout, isTrusted: () => !this.#clean.suspended });
     this.#uploader = new Uploader({
       store: this.#store,
       layout,
       clean: {
-        read: (first, end, target) => clean.read(first, end, target),
+        read: (first, end, target) => this.#clean.read(first, end, target),
         insert: (first, data, kind) => cache.insert(first, data, kind),
         invalidate: (first, end) => cache.invalidate(first, end),
         checkpoint: () => cache.checkpoint(),
@@ -169,7 +164,8 @@ export class CachedVolume {
       volume.#store.replay(layout.sizeBytes / PAGE_BYTES, damagedParts);
       volume.#tellReplay();
       volume.#uploader.start();
-      writeLog.fill(clock);
+      const opened = volume;
+      writeLog.fill(clock, () => opened.#requests);
       return volume;
     } catch (error) {
       if (volume !== null) volume.#closed = true;
@@ -443,6 +439,7 @@ export class CachedVolume {
   #check(offset: number, length: number, code: 'INVALID' | 'NO_SPACE'): void {
     if (this.#closed) throw new StorageError('CANCELLED', 'the volume is closed');
     this.#checkOurs();
+    this.#requests++;
     const { sizeBytes } = this.#layout;
     if (offset + length <= sizeBytes) return;
     throw new StorageError(code, `${length} bytes from ${offset} are past the end of the volume, ${sizeBytes} bytes`);

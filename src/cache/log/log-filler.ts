@@ -12,6 +12,9 @@ import type { LogFiles } from './log-files.ts';
 const PIECE_BYTES = 64 * 1024;
 /** Synced in between, so that no sync of somebody else's has much to wait for. */
 const SYNC_BYTES = 1024 * 1024;
+/** Pauses, in times of what it took to write so much. Half of the disk's time at most, and next to nothing where somebody else wants it. */
+const IDLE_PAUSE = 1;
+const BUSY_PAUSE = 19;
 
 export interface LogFillerOptions {
   readonly files: LogFiles;
@@ -19,6 +22,8 @@ export interface LogFillerOptions {
   readonly log: Log;
   /** Where the log ends. */
   readonly position: () => number;
+  /** How much has been asked of the volume: as long as that grows, it is in use. */
+  readonly requests: () => number;
 }
 
 export class LogFiller {
@@ -58,10 +63,7 @@ export class LogFiller {
     const { files, log } = this.#options;
     try {
       for (let start = files.fileBytes; start < files.sizeBytes; start += files.fileBytes) {
-        if (!this.#isFarFrom(start)) continue;
-        this.#limit = start;
         await this.#fill(start);
-        this.#giveWay();
       }
     } catch (error) {
       if (!this.#stopped.signal.aborted) log.debug('the write log is not filled', { error: describeError(error) });
@@ -77,20 +79,24 @@ export class LogFiller {
   }
 
   async #fill(start: number): Promise<void> {
-    const { files, clock } = this.#options;
+    const { files, clock, requests } = this.#options;
     const { signal } = this.#stopped;
     const zeros = Buffer.alloc(Math.min(PIECE_BYTES, files.fileBytes));
     const end = start + files.fileBytes;
+    let requestsSeen = requests();
     for (let at = start; at < end && this.#isFarFrom(start); ) {
       signal.throwIfAborted();
       const beganMs = clock.now();
       const from = at;
+      this.#limit = start;
       for (; at < Math.min(end, from + SYNC_BYTES); at += zeros.length) {
         await files.write(zeros.subarray(0, end - at), at);
       }
       await files.datasync(from, at);
-      // Half of the disk's time at most.
-      await clock.sleep(clock.now() - beganMs, signal);
+      this.#giveWay();
+      const isBusy = requests() > requestsSeen;
+      requestsSeen = requests();
+      await clock.sleep((clock.now() - beganMs) * (isBusy ? BUSY_PAUSE : IDLE_PAUSE), signal);
     }
   }
 

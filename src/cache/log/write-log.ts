@@ -318,14 +318,18 @@ export class WriteLog {
     return written;
   }
 
-  /** Makes syncs of a log that is new cheaper, in the background: LogFiller. From then on the log is to be closed by `close`. */
-  fill(clock: Clock): void {
+  /**
+   * Makes syncs of a log that is new cheaper, in the background: LogFiller. From then on the log is to be closed by `close`.
+   * `requests`: how many there have been of the volume.
+   */
+  fill(clock: Clock, requests: () => number): void {
     if (this.#filler !== null || this.#head.position > 0 || this.#appender.position > 0) return;
     this.#filler = new LogFiller({
       files: this.#files,
       clock,
       log: this.#options.log,
       position: () => this.#appender.position,
+      requests,
     });
     this.#filler.begin();
   }

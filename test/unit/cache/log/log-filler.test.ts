@@ -46,7 +46,7 @@ function appendPages(log: WriteLog, count: number, from = 0): void {
 test('a new log is written once, but for the file that is in use, and each part synced', async () => {
   const setting = await newLog();
   const { clock, disk, log, inner } = setting;
-  log.fill(clock);
+  log.fill(clock, () => 0);
   await pass(clock);
   const expected = ['01', '02', '03'].flatMap((file) => [0, 1, 2, 3].map((piece) => `${file}:${piece}`));
   assert.deepEqual(pieces(setting), expected);
@@ -61,11 +61,27 @@ test('a new log is written once, but for the file that is in use, and each part 
   again.log.abandon();
 });
 
+test('while the volume is in use it takes a small part of the time of the disk', async () => {
+  const filledAfterMs = async (requestsPerSecond: number): Promise<number> => {
+    const setting = await newLog();
+    const { clock, disk, log } = setting;
+    disk.before = (call) => (call === 'datasync' ? clock.sleep(10) : undefined);
+    const beganMs = clock.now();
+    log.fill(clock, () => Math.floor(((clock.now() - beganMs) * requestsPerSecond) / 1000));
+    while (pieces(setting).length < 12) await clock.advance(1);
+    const tookMs = clock.now() - beganMs;
+    await clock.run(log.close());
+    return tookMs;
+  };
+  const idleMs = await filledAfterMs(0);
+  assert.ok((await filledAfterMs(1000)) > 8 * idleMs);
+});
+
 test('a log that has been written to is left as it is', async () => {
   const setting = await newLog();
   const { clock, log } = setting;
   append(log, 0, bytesOf(1, 4096));
-  log.fill(clock);
+  log.fill(clock, () => 0);
   await pass(clock);
   assert.deepEqual(pieces(setting), []);
   await log.close();
@@ -76,7 +92,7 @@ test('nothing is appended into a file while a piece of it is being written, and 
   const { clock, disk, log } = setting;
   const gate = Promise.withResolvers<void>();
   disk.before = (call, path) => (call === 'write' && path.endsWith('/01') ? gate.promise : undefined);
-  log.fill(clock);
+  log.fill(clock, () => 0);
   await settle();
   let pages = 0;
   for (; log.hasRoom(pages * 4096, 4096); pages++) appendPages(log, 1, pages);
@@ -107,7 +123,7 @@ test('closing waits for what is under way', async () => {
   const { clock, disk, log } = await newLog();
   const gate = Promise.withResolvers<void>();
   disk.before = (call, path) => (call === 'write' && path.endsWith('/01') ? gate.promise : undefined);
-  log.fill(clock);
+  log.fill(clock, () => 0);
   await settle();
   let closed = false;
   const closing = log.close().then(() => {
@@ -125,7 +141,7 @@ test('where it fails, the log is as good as ever', async () => {
   disk.before = (call, path) => {
     if (call === 'write' && path.endsWith('/02')) throw new StorageError('UNAVAILABLE', 'EIO', { retryable: false });
   };
-  log.fill(clock);
+  log.fill(clock, () => 0);
   await pass(clock);
   disk.before = () => {};
   appendPages(log, 150);
