@@ -54,6 +54,8 @@ function send(
       socketPath,
       method,
       path,
+      // The agent that all share gives every request up that has no answer after five seconds, unless it says otherwise.
+      agent: false as const,
       ...(WITHOUT_TIMEOUT.has(path) ? {} : { timeout: ANSWER_TIMEOUT_MS[method] }),
       ...(signal === undefined ? {} : { signal }),
     };

@@ -2,7 +2,7 @@
 import type { Clock } from './clock.ts';
 import { StorageError } from './errors.ts';
 
-/** Runs `work` with a signal that aborts after `ms`, or as soon as `signal` does. */
+/** Runs `work` with a signal that aborts after `ms`, for the reason TIMEOUT, or as soon as `signal` does, for the reason of that. */
 export async function withDeadline<T>(
   clock: Clock,
   ms: number,
@@ -12,7 +12,7 @@ export async function withDeadline<T>(
   const timer = new AbortController();
   const over = new AbortController();
   clock.sleep(ms, timer.signal).then(
-    () => over.abort(new Error(`no answer within ${ms} ms`)),
+    () => over.abort(new StorageError('TIMEOUT', `no answer within ${ms} ms`)),
     () => {},
   );
   try {

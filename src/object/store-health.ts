@@ -4,7 +4,7 @@ import { describeError, type ErrorCode, isStorageError, type StorageError } from
 import type { Log } from '../lib/log.ts';
 
 export interface StoreHealthSnapshot {
-  /** `failing`: many attempts in a row, or one that trying again cannot help. */
+  /** `failing`: many attempts in a row, or none but failures for a while, or one that trying again cannot help. */
   readonly state: 'ok' | 'failing';
   readonly consecutiveFailures: number;
   readonly failingSince: Date | null;
@@ -14,6 +14,8 @@ export interface StoreHealthSnapshot {
 
 /** So many failures in a row are an outage; fewer are what every store has now and then. */
 const OUTAGE_FAILURES = 5;
+/** And so are failures, however few, between which nothing has succeeded for so long. */
+const OUTAGE_MS = 10_000;
 /** An outage is told again after this long, and another one not sooner; single failures not more often than this. */
 const REMIND_MS = 60_000;
 /** What the request itself is to blame for: the store has answered. */
@@ -23,6 +25,7 @@ export class StoreHealth {
   readonly #clock: Clock;
   readonly #log: Log;
   #failing = false;
+  #failingSinceMs = 0;
   #consecutiveFailures = 0;
   #failingSince: Date | null = null;
   #lastError: StoreHealthSnapshot['lastError'] = null;
@@ -49,18 +52,27 @@ export class StoreHealth {
     this.#failingSince = null;
   }
 
-  failed(error: unknown): void {
+  /**
+   * What was cancelled tells nothing of the store, unless whoever asked had given it a time that is over: where the store swallows
+   * requests, those for leases end so, and by then others may not even be sent.
+   */
+  failed(attempt: unknown): void {
+    const error =
+      isStorageError(attempt, 'CANCELLED') && isStorageError(attempt.cause, 'TIMEOUT') ? attempt.cause : attempt;
     if (!isStorageError(error) || error.code === 'CANCELLED') return;
     if (ANSWERS.includes(error.code)) {
       this.succeeded();
       return;
     }
     const at = this.#clock.date();
+    if (this.#consecutiveFailures === 0) this.#failingSinceMs = this.#clock.now();
     this.#consecutiveFailures += 1;
     this.#failingSince ??= at;
-    this.#lastError = { code: error.code, message: describeError(error), at };
-    if (!error.retryable || this.#consecutiveFailures >= OUTAGE_FAILURES) this.#failing = true;
-    this.#tell(error);
+    const message = describeError(attempt);
+    this.#lastError = { code: error.code, message, at };
+    const lasts = this.#clock.now() - this.#failingSinceMs >= OUTAGE_MS;
+    if (!error.retryable || lasts || this.#consecutiveFailures >= OUTAGE_FAILURES) this.#failing = true;
+    this.#tell(error, message);
   }
 
   snapshot(): StoreHealthSnapshot {
@@ -73,9 +85,9 @@ export class StoreHealth {
   }
 
   /** Both kinds of line are rationed, so that a store that comes and goes does not fill the log. */
-  #tell(error: StorageError): void {
+  #tell(error: StorageError, message: string): void {
     const now = this.#clock.now();
-    const fields = { code: error.code, error: describeError(error), failures: this.#consecutiveFailures };
+    const fields = { code: error.code, error: message, failures: this.#consecutiveFailures };
     if (!this.#failing) {
       if (now - this.#failureToldAtMs < REMIND_MS) return;
       this.#failureToldAtMs = now;

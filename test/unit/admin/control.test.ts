@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { link, mkdir, stat, writeFile } from 'node:fs/promises';
-import { createServer, request } from 'node:http';
+import { type AgentOptions, createServer, globalAgent, request } from 'node:http';
 import { connect, createServer as createSocketServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises';
 import { askAppliance } from '../../../src/admin/control-client.ts';
 import { type ControlRoutes, ControlServer } from '../../../src/admin/control-server.ts';
 import { HTTP_STATUS } from '../../../src/admin/http-status.ts';
@@ -45,6 +45,22 @@ describe('asking', () => {
     assert.deepEqual(await askAppliance(path, 'GET', '/v1/status'), { fine: true });
     assert.deepEqual(await askAppliance(path, 'POST', '/v1/echo', { size: 5, text: 'ü' }), { size: 5, text: 'ü' });
     assert.deepEqual(await askAppliance(path, 'POST', '/v1/echo'), {});
+  });
+
+  test('of a resize waits for as long as it takes, whatever the agent that all share would wait', async (t) => {
+    const { options } = globalAgent as unknown as { readonly options: AgentOptions };
+    const { timeout = 0 } = options;
+    options.timeout = 20;
+    t.after(() => {
+      options.timeout = timeout;
+    });
+    const { path } = await serve(t, {
+      'POST /v1/resize': async () => {
+        await pause(200);
+        return { done: true };
+      },
+    });
+    assert.deepEqual(await askAppliance(path, 'POST', '/v1/resize'), { done: true });
   });
 
   test('many at once get each their own answer', async (t) => {

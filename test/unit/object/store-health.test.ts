@@ -47,6 +47,25 @@ describe('StoreHealth', () => {
     assert.equal(health.snapshot().failingSince, null);
   });
 
+  it('takes what had no answer by the time its caller set for a failure, and failures that last for an outage', async () => {
+    const overdue = new StorageError('TIMEOUT', 'no answer within 10000 ms');
+    const attempt = new StorageError('CANCELLED', 'writing the lease was cancelled', { cause: overdue });
+    health.failed(attempt);
+    assert.equal(health.snapshot().state, 'ok');
+    await clock.advance(13_000);
+    health.failed(attempt);
+    assert.equal(health.snapshot().state, 'failing');
+    assert.deepEqual(health.snapshot().lastError, {
+      code: 'TIMEOUT',
+      message: 'writing the lease was cancelled: no answer within 10000 ms',
+      at: clock.date(),
+    });
+    health.succeeded();
+    await clock.advance(100_000);
+    health.failed(unavailable);
+    assert.equal(health.snapshot().state, 'ok');
+  });
+
   it('tells a refusal at once and loud', () => {
     health.failed(new StorageError('ACCESS_DENIED', 'no'));
     assert.deepEqual(lines, ['error the store refuses what it is asked']);
