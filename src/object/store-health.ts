@@ -4,7 +4,7 @@ import { describeError, type ErrorCode, isStorageError, type StorageError } from
 import type { Log } from '../lib/log.ts';
 
 export interface StoreHealthSnapshot {
-  /** `failing`: many attempts in a row, or none but failures for a while, or one that trying again cannot help. */
+  /** `failing`: many attempts in a row, or none but failures for a while or from the first request on, or one that trying again cannot help. */
   readonly state: 'ok' | 'failing';
   readonly consecutiveFailures: number;
   readonly failingSince: Date | null;
@@ -25,6 +25,8 @@ export class StoreHealth {
   readonly #clock: Clock;
   readonly #log: Log;
   #failing = false;
+  /** Whether it has ever answered: of one that has not, a single failure is all that is known. */
+  #answered = false;
   #failingSinceMs = 0;
   #consecutiveFailures = 0;
   #failingSince: Date | null = null;
@@ -41,6 +43,7 @@ export class StoreHealth {
   }
 
   succeeded(): void {
+    this.#answered = true;
     if (this.#consecutiveFailures === 0) return;
     if (this.#toldEvent !== null) {
       const fields = { failures: this.#consecutiveFailures, since: this.#failingSince, event: 'outage-ended' };
@@ -77,7 +80,7 @@ export class StoreHealth {
 
   snapshot(): StoreHealthSnapshot {
     return {
-      state: this.#failing ? 'failing' : 'ok',
+      state: this.#failing || (!this.#answered && this.#consecutiveFailures > 0) ? 'failing' : 'ok',
       consecutiveFailures: this.#consecutiveFailures,
       failingSince: this.#failingSince,
       lastError: this.#lastError,

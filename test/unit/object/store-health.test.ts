@@ -50,6 +50,7 @@ describe('StoreHealth', () => {
   it('takes what had no answer by the time its caller set for a failure, and failures that last for an outage', async () => {
     const overdue = new StorageError('TIMEOUT', 'no answer within 10000 ms');
     const attempt = new StorageError('CANCELLED', 'writing the lease was cancelled', { cause: overdue });
+    health.succeeded();
     health.failed(attempt);
     assert.equal(health.snapshot().state, 'ok');
     await clock.advance(13_000);
@@ -62,6 +63,15 @@ describe('StoreHealth', () => {
     });
     health.succeeded();
     await clock.advance(100_000);
+    health.failed(unavailable);
+    assert.equal(health.snapshot().state, 'ok');
+  });
+
+  it('is failing where it has never answered, after a single failure', () => {
+    health.failed(unavailable);
+    assert.equal(health.snapshot().state, 'failing');
+    assert.deepEqual(lines, ['info a request to the store failed and is tried again']);
+    health.succeeded();
     health.failed(unavailable);
     assert.equal(health.snapshot().state, 'ok');
   });
