@@ -16,7 +16,7 @@ for (const how of ['at once', 'in turn'] as const) {
     store.before = ({ kind, keys }) => {
       if (kind !== 'put' || keys[0] !== RECORD || late.length > 0) return;
       // The log is soon so full that the others have to wait: until after the volume has shrunk.
-      const blocks = how === 'at once' ? 1 : 8;
+      const blocks = how === 'at once' ? 1 : 16;
       for (let i = 0; i < blocks; i++) {
         const length = how === 'at once' ? BLOCK : 24 * BLOCK;
         late.push(volume.device.write(40 * BLOCK, Buffer.alloc(length, 3), { fua: false }));
