@@ -87,7 +87,7 @@ export class FileRequests {
     return this.#bytesInFlight;
   }
 
-  /** True while no further request should be taken. */
+  /** True while nothing more should be asked of devices. */
   get full(): boolean {
     const { inFlightBytesMax, inFlightRequestsMax } = this.#options.limits;
     return this.#bytesInFlight >= inFlightBytesMax || this.#requestsInFlight >= inFlightRequestsMax;
@@ -122,7 +122,7 @@ export class FileRequests {
     else this.#readLater(call, data);
   }
 
-  /** `request` is the current receive buffer, of which `end` bytes are the request. */
+  /** The first `end` bytes of `request`: the current receive buffer, or memory of its own where it has waited. */
   write(
     { uniqueLow, uniqueHigh }: RequestHeader,
     { offset, size, openFlags }: TransferRequest,
@@ -149,7 +149,8 @@ export class FileRequests {
       else this.#written(call);
       return;
     }
-    const moved = this.#slowWrites && length <= MOVED_BYTES_MAX;
+    const isCurrent = request === this.#buffers.current;
+    const moved = isCurrent && this.#slowWrites && length <= MOVED_BYTES_MAX;
     const view = request.subarray(WRITE_HEADER_BYTES, WRITE_HEADER_BYTES + length);
     const data = moved ? Buffer.from(view) : view;
     let done: void | Promise<void>;
@@ -161,7 +162,7 @@ export class FileRequests {
     }
     this.#slowWrites = done !== undefined;
     if (done === undefined) this.#written(call);
-    else this.#writeLater(call, moved, done);
+    else this.#writeLater(call, isCurrent && !moved ? this.#buffers.keep() : null, done);
   }
 
   flush(header: RequestHeader, { device }: FuseFile, stats: FileStats): void {
@@ -284,8 +285,8 @@ export class FileRequests {
     stats.succeeded(FileCommand.READ, bytes, startedMs);
   }
 
-  #writeLater(call: FileCall, moved: boolean, done: Promise<void>): void {
-    const kept = moved ? null : this.#buffers.keep();
+  /** `kept`: the buffer that the data lies in, where it was one to receive in. */
+  #writeLater(call: FileCall, kept: Buffer | null, done: Promise<void>): void {
     const ended = Promise.resolve(done).finally(() => {
       if (kept !== null) this.#buffers.give(kept);
     });

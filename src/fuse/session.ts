@@ -9,6 +9,7 @@ import { FileNodes, type FileTable } from './files.ts';
 import type { FuseLimits } from './limits.ts';
 import type { ReceiveBuffers } from './receive-buffers.ts';
 import { Replier, type ReplySink } from './replier.ts';
+import { WaitingRequests } from './waiting-requests.ts';
 import {
   bodyBytesMin,
   decodeFirstNumber,
@@ -68,6 +69,8 @@ export class Session {
   readonly #nodes: FileNodes;
   readonly #directory: DirectoryRequests;
   readonly #fileRequests: FileRequests;
+  /** Never while devices may have more to do. */
+  readonly #waiting = new WaitingRequests();
   readonly #header = new RequestHeader();
   readonly #transfer = new TransferRequest();
   #negotiated = false;
@@ -76,7 +79,11 @@ export class Session {
 
   constructor(options: SessionOptions) {
     this.#options = options;
-    const { files, owner, replies, buffers, limits, clock, onProgress, log } = options;
+    const { files, owner, replies, buffers, limits, clock, log } = options;
+    const onProgress = (): void => {
+      this.#takeWaiting();
+      options.onProgress();
+    };
     this.#replier = new Replier(replies);
     this.#nodes = new FileNodes(files);
     this.#directory = new DirectoryRequests(this.#nodes, owner, this.#replier.body, () => clock.date().getTime());
@@ -88,13 +95,13 @@ export class Session {
     return this.#requests;
   }
 
-  /** Requests that devices have not answered. */
+  /** Requests that devices have not answered, or not been asked yet. */
   get inFlight(): number {
-    return this.#fileRequests.inFlight;
+    return this.#fileRequests.inFlight + this.#waiting.count;
   }
 
   get bytesInFlight(): number {
-    return this.#fileRequests.bytesInFlight;
+    return this.#fileRequests.bytesInFlight + this.#waiting.bytes;
   }
 
   /** How often the file is open. */
@@ -109,17 +116,22 @@ export class Session {
 
   /** True while no further request should be fed. */
   get full(): boolean {
-    return this.#fileRequests.full;
+    return this.#waiting.bytes >= this.#options.limits.waitingBytesMax;
   }
 
-  /** What is asked of a file from now on is answered with EIO; what is under way completes. */
+  /** What is asked of a file from now on, or waits, is answered with EIO; what is under way completes. */
   shutdown(): void {
     this.#shutdown = true;
+    this.#takeWaiting();
   }
 
   /** Takes one request: the first `length` bytes of the current receive buffer. */
   receive(request: Buffer, length: number): void {
     this.#requests++;
+    this.#take(request, length);
+  }
+
+  #take(request: Buffer, length: number): void {
     if (length < REQUEST_HEADER_BYTES) {
       this.#options.log.error('a request without a header', { length });
       return;
@@ -171,14 +183,48 @@ export class Session {
 
   #dispatch(request: Buffer, length: number): void {
     const { uniqueLow, uniqueHigh, opcode } = this.#header;
-    if (DEVICE_OPCODES.has(opcode)) this.#onFile(request, length);
-    else if (opcode === Opcode.INTERRUPT) this.#fileRequests.interrupt(decodeFirstNumber(request));
+    if (DEVICE_OPCODES.has(opcode)) {
+      if (this.#mayAsk) this.#onFile(request, length);
+      else this.#waiting.add(uniqueHigh * 2 ** 32 + uniqueLow, request.subarray(0, length));
+    } else if (opcode === Opcode.INTERRUPT) this.#interrupt(decodeFirstNumber(request));
     else if (opcode !== Opcode.FORGET && opcode !== Opcode.BATCH_FORGET) {
       // Those two have no reply, and nothing is counted that they could take back.
       const outcome = this.#onDirectory(request, length);
       if (outcome < 0) this.#replier.fail(uniqueLow, uniqueHigh, -outcome as Errno);
       else this.#replier.succeed(uniqueLow, uniqueHigh, outcome);
     }
+  }
+
+  /** Whether what is asked of a file may be asked of its device. */
+  get #mayAsk(): boolean {
+    return this.#shutdown || !this.#fileRequests.full;
+  }
+
+  #takeWaiting(): void {
+    while (this.#mayAsk) {
+      const request = this.#waiting.take();
+      if (request === undefined) return;
+      this.#take(request, request.length);
+    }
+  }
+
+  /** As of FileRequests, also of a request of any kind that waits: of that nothing has been done. */
+  #interrupt(unique: number): void {
+    if (!this.#waiting.has(unique)) {
+      this.#fileRequests.interrupt(unique);
+      return;
+    }
+    const { clock, limits } = this.#options;
+    void clock.sleep(limits.interruptGraceMs).then(() => {
+      const request = this.#waiting.remove(unique);
+      if (request === undefined) {
+        this.#fileRequests.interrupt(unique);
+        return;
+      }
+      decodeHeader(request, this.#header);
+      this.#replier.fail(this.#header.uniqueLow, this.#header.uniqueHigh, Errno.EINTR);
+      this.#options.onProgress();
+    });
   }
 
   #onDirectory(request: Buffer, length: number): Outcome {

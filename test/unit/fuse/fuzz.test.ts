@@ -100,7 +100,10 @@ function apply(model: Buffer, opcode: number, request: Buffer): void {
 async function run(seed: number): Promise<void> {
   const random = new Random(seed);
   const device = new MoodyDevice(random);
-  const kernel = new FakeKernel({ media: device, other: new MemoryDevice(4096) }, { greet: random.chance(0.9) });
+  const kernel = new FakeKernel(
+    { media: device, other: new MemoryDevice(4096) },
+    { greet: random.chance(0.9), limits: random.chance(0.3) ? { inFlightRequestsMax: random.int(1, 4) } : {} },
+  );
   if (kernel.negotiated === null && random.chance(0.9)) kernel.lookup('media');
   const wanted: bigint[] = [];
   const changes: { unique: bigint; opcode: number; request: Buffer }[] = [];

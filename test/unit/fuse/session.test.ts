@@ -478,24 +478,89 @@ describe('a slow device', () => {
     assert.equal((await kernel.reply(waiting)).body.length, 4096);
   });
 
-  test('fills the session up to its bounds, and no further', async () => {
-    const slow = new HeldMemoryDevice(SIZE);
-    for (const limits of [{ inFlightBytesMax: 10_000 }, { inFlightRequestsMax: 3 }]) {
-      const kernel = new FakeKernel({ slow }, { limits });
+  test('is asked up to the bounds, and what comes then waits in its order, up to its own', async () => {
+    for (const limits of [{ inFlightBytesMax: 4096 }, { inFlightRequestsMax: 1 }]) {
+      const slow = new HeldMemoryDevice(SIZE);
+      const kernel = new FakeKernel({ slow }, { limits: { ...limits, waitingBytesMax: 10_000 } });
       const node = kernel.lookup('slow');
-      kernel.request(READ, node, transfer(0, 4096));
-      kernel.request(READ, node, transfer(4096, 4096));
+      const data = (tag: number): Buffer => Buffer.alloc(8192, tag);
+      const asked = [
+        kernel.request(READ, node, transfer(0, 4096)),
+        kernel.request(READ, node, transfer(8192, 4096)),
+        kernel.request(WRITE, node, write(4096, data(1))),
+      ];
       assert.equal(kernel.session.full, false);
-      kernel.request(READ, node, transfer(8192, 4096));
+      assert.equal(kernel.call(3, node, Buffer.alloc(16)).errno, 0, 'what holds nothing is answered');
+      asked.push(kernel.request(WRITE, node, write(4096, data(2))));
       assert.equal(kernel.session.full, true);
-      await slow.whenHeld(3);
-      slow.release(4096);
-      await settle();
-      assert.equal(kernel.session.full, false);
-      assert.equal(kernel.progress, 1);
-      slow.release(0);
-      slow.release(8192);
+      assert.deepEqual(
+        slow.held.map(({ name, offset }) => `${name} ${offset}`),
+        ['read 0'],
+      );
+      assert.equal(kernel.session.inFlight, 4);
+      for (const [offset, full] of [
+        [0, true],
+        [8192, false],
+        [4096, false],
+        [4096, false],
+      ] as const) {
+        await slow.whenHeld(1);
+        assert.equal(slow.held.length, 1);
+        slow.release(offset);
+        await settle();
+        assert.equal(kernel.session.full, full);
+      }
+      for (const unique of asked) assert.equal((await kernel.reply(unique)).errno, 0);
+      assert.ok(slow.bytes.subarray(4096, 4096 + 8192).equals(data(2)));
+      assert.deepEqual([kernel.session.inFlight, kernel.session.bytesInFlight, kernel.progress], [0, 0, 4]);
     }
+  });
+
+  test('does not keep what waits for it from being given up, nor what it is asked', async () => {
+    const clock = new VirtualClock();
+    const slow = new HeldMemoryDevice(SIZE);
+    const limits = { inFlightRequestsMax: 1, interruptGraceMs: 1000 };
+    const kernel = new FakeKernel({ slow }, { clock, limits });
+    const node = kernel.lookup('slow');
+    const under = kernel.request(READ, node, transfer(0, 4096));
+    const [first, given, other] = [4096, 8192, 12_288].map((at) =>
+      kernel.request(WRITE, node, write(at, Buffer.alloc(4096, 1))),
+    ) as [bigint, bigint, bigint];
+    for (const unique of [given, given, under]) kernel.request(INTERRUPT, 0, pack(u64(unique)));
+    await clock.advance(999);
+    assert.deepEqual([kernel.replyTo(given), kernel.replyTo(under)], [undefined, undefined]);
+    await clock.advance(1);
+    assert.equal((await kernel.reply(given)).errno, Errno.EINTR);
+    assert.equal((await kernel.reply(under)).errno, Errno.EINTR);
+    assert.deepEqual([kernel.session.inFlight, kernel.progress], [3, 1]);
+    for (const offset of [0, 4096, 12_288]) {
+      await slow.whenHeld(1);
+      slow.release(offset);
+      await settle();
+    }
+    for (const unique of [first, other]) assert.equal((await kernel.reply(unique)).errno, 0);
+    assert.ok(slow.bytes.subarray(8192, 12_288).equals(Buffer.alloc(4096)), 'it was never begun');
+    assert.equal(kernel.session.inFlight, 0);
+  });
+
+  test('that is asked at last for what was to be given up is given its time', async () => {
+    const clock = new VirtualClock();
+    const slow = new HeldMemoryDevice(SIZE);
+    const kernel = new FakeKernel({ slow }, { clock, limits: { inFlightRequestsMax: 1, interruptGraceMs: 1000 } });
+    const node = kernel.lookup('slow');
+    kernel.request(READ, node, transfer(0, 4096));
+    const waiting = kernel.request(READ, node, transfer(4096, 4096));
+    kernel.request(INTERRUPT, 0, pack(u64(waiting)));
+    await slow.whenHeld(1);
+    slow.release(0);
+    await slow.whenHeld(1);
+    await clock.advance(1999);
+    assert.equal(kernel.replyTo(waiting), undefined);
+    await clock.advance(1);
+    assert.equal((await kernel.reply(waiting)).errno, Errno.EINTR);
+    slow.release(4096);
+    await settle();
+    assert.equal(kernel.session.inFlight, 0);
   });
 
   test('is given up by a program that is told to end, after a while', async () => {
@@ -597,6 +662,19 @@ describe('failures', () => {
     assert.equal(kernel.call(3, node, Buffer.alloc(16)).errno, 0, 'looking is allowed');
     await device.whenHeld(1);
     device.release(0);
+    assert.equal((await kernel.reply(before)).errno, 0);
+  });
+
+  test('after a shutdown what waits is not begun either', async () => {
+    const slow = new HeldMemoryDevice(SIZE);
+    const kernel = new FakeKernel({ slow }, { limits: { inFlightRequestsMax: 1 } });
+    const node = kernel.lookup('slow');
+    const before = kernel.request(READ, node, transfer(0, 4096));
+    const waiting = kernel.request(READ, node, transfer(4096, 4096));
+    kernel.session.shutdown();
+    assert.equal(kernel.replyTo(waiting)?.errno, Errno.EIO);
+    await slow.whenHeld(1);
+    slow.release(0);
     assert.equal((await kernel.reply(before)).errno, 0);
   });
 
