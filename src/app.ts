@@ -38,8 +38,6 @@ import { packageVersion } from './cli/package-version.ts';
 import { configuredVolume } from './config/configured-volume.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import { examine } from './doctor-service.ts';
-import { isAttached } from './host/attachment.ts';
-import { reclaimMounts } from './host/volume-mount.ts';
 import { hasty, lookAtVolume } from './idle-volumes.ts';
 import { SystemClock } from './lib/clock.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
@@ -47,7 +45,7 @@ import { weighExternalMemory } from './lib/external-memory.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
 import { formatSize } from './lib/units.ts';
-import { mountHost } from './mount-service.ts';
+import { unmountLeftover } from './mount-service.ts';
 import { scanAlone, scanServed } from './scan-command.ts';
 import { cacheDirectory, Stores } from './stores.ts';
 import { makeSupportBundle } from './support-service.ts';
@@ -127,22 +125,14 @@ async function mountVolume(
 async function unmountVolume(context: CommandContext, name: string, options: UnmountOptions): Promise<UnmountOutcome> {
   const { force } = options;
   const answer = (await ask(context, 'POST', '/v1/unmount', { name, force })) as UnmountOutcome | null;
-  return answer ?? withStateDir(context, (stateDir, held) => unmountLeftover(context, stateDir, held, name));
-}
-
-/** What an appliance that died has left. */
-async function unmountLeftover(
-  { log }: CommandContext,
-  stateDir: StateDir,
-  held: boolean,
-  name: string,
-): Promise<UnmountOutcome> {
-  if (!held) throw new StorageError('HELD', `another bucketdisk is using the directory ${stateDir.path}: try again`);
-  const [left] = await reclaimMounts(mountHost(stateDir.path, clock, log), name);
-  if (left === undefined) {
-    throw new StorageError('NOT_FOUND', `no appliance runs with ${stateDir.path}, and none has left ${name} mounted`);
-  }
-  return { name, dir: left.dir, device: left.device, via: left.via, detached: !isAttached(left) };
+  return (
+    answer ??
+    withStateDir(context, (stateDir, held) => {
+      if (!held)
+        throw new StorageError('HELD', `another bucketdisk is using the directory ${stateDir.path}: try again`);
+      return unmountLeftover(stateDir.path, name, clock, context.log);
+    })
+  );
 }
 
 async function createVolume(

@@ -1,7 +1,9 @@
 /** The filesystems of an appliance: which volumes are mounted where, from asking for it until they are taken down. */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { MountOptions, MountOutcome, MountVia, UnmountOptions, UnmountOutcome } from './cli/actions.ts';
+import { MountPoint } from './fuse/mount-point.ts';
 import type { FuseServer } from './fuse/server.ts';
+import { isAttached } from './host/attachment.ts';
 import { writableLoopsOn } from './host/loop-device.ts';
 import { MountRecords, type Via } from './host/mount-records.ts';
 import { nbdProblem } from './host/nbd-device.ts';
@@ -229,17 +231,38 @@ export function forTheMount(log: Log): (listening: Promise<unknown>) => Promise<
 }
 
 /** Where the appliance with that `cache.dir` writes down what it mounts. */
-export function mountHost(stateDir: string, clock: Clock, log: Log): Host {
+function mountHost(stateDir: string, clock: Clock, log: Log): Host {
   return { records: new MountRecords(join(stateDir, 'mounts')), boot: bootId(), clock, log };
+}
+
+/** Takes away what an appliance with that `cache.dir`, which has died, has left of the volume. NOT_FOUND where that is nothing. */
+export async function unmountLeftover(stateDir: string, name: string, clock: Clock, log: Log): Promise<UnmountOutcome> {
+  const [left] = await reclaimMounts(mountHost(stateDir, clock, log), name);
+  if (left === undefined) {
+    throw new StorageError('NOT_FOUND', `no appliance runs with ${stateDir}, and none has left ${name} mounted`);
+  }
+  // The directory with the files has died with the process.
+  if (left.via === 'fuse') {
+    await MountPoint.clear(dirname(left.file), clock, log).catch((error: unknown) => {
+      log.warn('the directory of the files is left as it is', { error: describeError(error) });
+    });
+  }
+  return { name, dir: left.dir, device: left.device, via: left.via, detached: !isAttached(left) };
 }
 
 function outcomeOf({ record }: VolumeMount): MountOutcome {
   return { name: record.volume, dir: record.dir, device: record.device, via: record.via };
 }
 
-/** By a program, which can be killed where a filesystem on the way does not answer. */
+/** By programs, which can be killed where a filesystem on the way does not answer. INVALID where nothing can be mounted there. */
 async function canonicalPath(dir: string): Promise<string> {
   const { code, stdout, stderr } = await runProgram('realpath', ['-m', '--', dir], { timeoutMs: LOOK_TIMEOUT_MS });
   if (code !== 0) throw new StorageError('INVALID', `cannot mount on ${dir}: ${stderr}`);
-  return stdout.replace(/\n$/, '');
+  const path = stdout.replace(/\n$/, '');
+  if (path === '/') {
+    throw new StorageError('INVALID', 'cannot mount on /, as that would hide all there is: name a directory below it');
+  }
+  const other = await runProgram('test', ['-e', path, '-a', '!', '-d', path], { timeoutMs: LOOK_TIMEOUT_MS });
+  if (other.code === 0) throw new StorageError('INVALID', `cannot mount on ${path}: it is not a directory`);
+  return path;
 }

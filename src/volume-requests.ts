@@ -43,7 +43,7 @@ export class VolumeRequests {
     if (sizeBytes < volume.record.sizeBytes && attached > 0) {
       throw new StorageError(
         'HELD',
-        `volume ${name} has ${attached} clients attached: detach them before it is made smaller`,
+        `volume ${name} is attached by ${attached} ${attached === 1 ? 'client' : 'clients'}: detach all of them, and unmount it, before it is made smaller`,
       );
     }
     return { name, ...(await volume.resize(sizeBytes, { force, signal: gone })) };

@@ -54,6 +54,11 @@ export class MountPoint {
     return point;
   }
 
+  /** Takes away what a process of ours that was killed has left on `dir`, and nothing else. Rejects as `prepare` does. */
+  static async clear(dir: string, clock: Clock, log: Log): Promise<void> {
+    await new MountPoint(await canonicalPath(dir), clock, log).#clearStale();
+  }
+
   /** Rejects with UNSUPPORTED where the system does not let us, or has no mount(8). */
   async mount({ fd, uid, gid, readBytesMax, signal }: MountOptions): Promise<void> {
     // Everybody may pass the directory; who may open a file is said by its mode, and the kernel sees to that.

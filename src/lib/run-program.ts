@@ -17,7 +17,7 @@ export interface ProgramResult {
   /** Null where a signal ended it. */
   readonly code: number | null;
   readonly stdout: string;
-  /** Of one line or more, in English, without spaces around it. */
+  /** In English, for a message: its lines made one. */
   readonly stderr: string;
 }
 
@@ -66,7 +66,17 @@ export function runProgram(name: string, args: readonly string[], options: Progr
       const message = `the program ${file} could not be run: ${systemReason(cause)}`;
       finish(() => reject(new StorageError('UNSUPPORTED', message, { cause })));
     });
-    child.once('close', (code) => finish(() => resolve({ code, stdout: stdout(), stderr: stderr().trim() })));
+    child.once('close', (code) =>
+      finish(() =>
+        resolve({
+          code,
+          stdout: stdout(),
+          stderr: stderr()
+            .trim()
+            .replace(/\s*\n\s*/g, ' '),
+        }),
+      ),
+    );
   });
 }
 

@@ -60,6 +60,14 @@ describe('mount', { timeout: TIMEOUT_MS }, () => {
     const over = await command(appliance, 'mount', 'other', dir, '--fs', 'ext4');
     assert.equal(over.code, 11);
     assert.match(over.stderr, /volume disk is mounted on .*: choose another directory for other/);
+    for (const [place, why] of [
+      ['/', 'would hide all there is'],
+      [appliance.configFile, 'is not a directory'],
+    ] as const) {
+      const refused = await command(appliance, 'mount', 'other', place, '--fs', 'ext4');
+      assert.equal(refused.code, 2, refused.stderr);
+      assert.match(refused.stderr, new RegExp(why));
+    }
     const busy = startProcess(t, 'sleep', ['1000'], { cwd: dir });
     const inUse = await command(appliance, 'unmount', 'disk');
     assert.equal(inUse.code, 11);
@@ -139,6 +147,14 @@ describe('mount', { timeout: TIMEOUT_MS }, () => {
     const { code, stderr } = await again.stop('SIGTERM', 60_000);
     assert.ok(code === 0 || code === 13, stderr);
     assert.equal(isMounted(dir), false);
+    assert.deepEqual(await readdir(join(appliance.dir, 'cache', 'mounts')), []);
+    // And by hand, where it is not to be started again.
+    await (await start()).stop('SIGKILL');
+    assert.equal(isMounted(dir), true);
+    const away = await command(appliance, 'unmount', 'disk');
+    assert.equal(away.code, 0, away.stderr);
+    assert.equal(isMounted(dir), false);
+    assert.equal(isMounted(join(appliance.dir, 'cache', 'disks')), false, 'the directory of the files is left');
     assert.deepEqual(await readdir(join(appliance.dir, 'cache', 'mounts')), []);
   });
 });

@@ -8,11 +8,14 @@ import { findProgram, runProgram } from '../../../src/lib/run-program.ts';
 const timeoutMs = 30_000;
 
 test('tells what the program said', async () => {
-  assert.deepEqual(await runProgram('sh', ['-c', 'echo out; echo err >&2; exit 3'], { timeoutMs }), {
-    code: 3,
-    stdout: 'out\n',
-    stderr: 'err',
-  });
+  assert.deepEqual(
+    await runProgram('sh', ['-c', 'echo out; echo err >&2; echo "  and more" >&2; exit 3'], { timeoutMs }),
+    {
+      code: 3,
+      stdout: 'out\n',
+      stderr: 'err and more',
+    },
+  );
 });
 
 test('speaks English, in a directory that is always there', async () => {
