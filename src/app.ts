@@ -130,7 +130,7 @@ async function unmountVolume(context: CommandContext, name: string, options: Unm
     withStateDir(context, (stateDir, held) => {
       if (!held)
         throw new StorageError('HELD', `another bucketdisk is using the directory ${stateDir.path}: try again`);
-      return unmountLeftover(stateDir.path, name, clock, context.log);
+      return unmountLeftover(stateDir, name, clock, context.log);
     })
   );
 }

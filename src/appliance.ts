@@ -110,7 +110,7 @@ export class Appliance {
       clock,
       log,
     });
-    this.#fuse = fuseServerFor({ files: () => this.#served(), clock, log });
+    this.#fuse = fuseServerFor({ files: () => this.#served(), instance: parts.claimant.instance, clock, log });
     this.#mounts = new MountService({
       stateDir: stateDir.path,
       fuseDir: settings.fuse.dir,

@@ -8,14 +8,16 @@ import type { Log } from './lib/log.ts';
 export interface FuseServiceOptions {
   /** The volumes that are served at the moment. */
   readonly files: () => readonly FuseFile[];
+  readonly instance: string;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-export function fuseServerFor({ files, clock, log }: FuseServiceOptions): FuseServer {
+export function fuseServerFor({ files, instance, clock, log }: FuseServiceOptions): FuseServer {
   return new FuseServer({
     files: { list: files, find: (name) => files().find((file) => file.name === name) },
     owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+    instance,
     clock,
     log,
   });

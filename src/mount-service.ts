@@ -1,5 +1,5 @@
 /** The filesystems of an appliance: which volumes are mounted where, from asking for it until they are taken down. */
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { MountOptions, MountOutcome, MountVia, UnmountOptions, UnmountOutcome } from './cli/actions.ts';
 import { MountPoint } from './fuse/mount-point.ts';
 import type { FuseServer } from './fuse/server.ts';
@@ -14,7 +14,7 @@ import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import type { Log } from './lib/log.ts';
 import { readMountTable, topMountAt } from './lib/mount-table.ts';
 import { runProgram } from './lib/run-program.ts';
-import { bootId } from './lib/state-dir.ts';
+import { bootId, type StateDir } from './lib/state-dir.ts';
 import type { BlockDevice } from './volume/block-device.ts';
 import { isEmpty } from './volume/is-empty.ts';
 
@@ -59,6 +59,7 @@ export class MountService {
   /** What a process before this one has left is taken away. To be called before the volumes' files are there again. */
   async reclaim(): Promise<void> {
     await reclaimMounts(this.#host);
+    await this.#options.fuse.reclaim();
   }
 
   /** HELD where the volume is mounted already, or another one there; UNSUPPORTED where it cannot be attached that way; otherwise as `VolumeMount.up`. */
@@ -235,18 +236,19 @@ function mountHost(stateDir: string, clock: Clock, log: Log): Host {
   return { records: new MountRecords(join(stateDir, 'mounts')), boot: bootId(), clock, log };
 }
 
-/** Takes away what an appliance with that `cache.dir`, which has died, has left of the volume. NOT_FOUND where that is nothing. */
-export async function unmountLeftover(stateDir: string, name: string, clock: Clock, log: Log): Promise<UnmountOutcome> {
-  const [left] = await reclaimMounts(mountHost(stateDir, clock, log), name);
+/** Takes away what an appliance with that `cache.dir`, held by this process, has left of the volume. NOT_FOUND where that is nothing. */
+export async function unmountLeftover(
+  stateDir: StateDir,
+  name: string,
+  clock: Clock,
+  log: Log,
+): Promise<UnmountOutcome> {
+  const [left] = await reclaimMounts(mountHost(stateDir.path, clock, log), name);
   if (left === undefined) {
-    throw new StorageError('NOT_FOUND', `no appliance runs with ${stateDir}, and none has left ${name} mounted`);
+    throw new StorageError('NOT_FOUND', `no appliance runs with ${stateDir.path}, and none has left ${name} mounted`);
   }
   // The directory with the files has died with the process.
-  if (left.via === 'fuse') {
-    await MountPoint.clear(dirname(left.file), clock, log).catch((error: unknown) => {
-      log.warn('the directory of the files is left as it is', { error: describeError(error) });
-    });
-  }
+  await MountPoint.reclaim(stateDir.instance(), clock, log);
   return { name, dir: left.dir, device: left.device, via: left.via, detached: !isAttached(left) };
 }
 

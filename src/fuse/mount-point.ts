@@ -1,16 +1,16 @@
 /** The directory that is mounted on: made ready, mounted, and given back. Every step has a deadline. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { longChecksumOf } from '../lib/checksum.ts';
 import type { Clock } from '../lib/clock.ts';
-import { isStorageError, StorageError } from '../lib/errors.ts';
+import { describeError, isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type MountEntry, readMountTable, topMountAt } from '../lib/mount-table.ts';
 import { runProgram } from '../lib/run-program.ts';
 import { systemReason } from '../lib/system-reason.ts';
 
-/** What our mounts are called in the table, by which they are known as ours. */
-export const MOUNT_TYPE = 'fuse.bucketdisk';
-const MOUNT_SOURCE = 'bucketdisk';
+/** What our mounts are called in the table, by which they are known as bucketdisk's. */
+const MOUNT_TYPE = 'fuse.bucketdisk';
 
 const STEP_TIMEOUT_MS = 10_000;
 /** A mount that answers at all answers soon. */
@@ -24,6 +24,8 @@ export interface MountOptions {
   readonly fd: number;
   readonly uid: number;
   readonly gid: number;
+  /** Who mounts: of two processes that say the same one is dead. */
+  readonly instance: string;
   readonly readBytesMax: number;
   readonly signal: AbortSignal;
 }
@@ -49,18 +51,25 @@ export class MountPoint {
   static async prepare(dir: string, clock: Clock, log: Log): Promise<MountPoint> {
     const path = await canonicalPath(dir);
     const point = new MountPoint(path, clock, log);
-    await point.#clearStale();
+    await point.#clearStale(({ type }) => type === MOUNT_TYPE);
     await point.#checkEmpty();
     return point;
   }
 
-  /** Takes away what a process of ours that was killed has left on `dir`, and nothing else. Rejects as `prepare` does. */
-  static async clear(dir: string, clock: Clock, log: Log): Promise<void> {
-    await new MountPoint(await canonicalPath(dir), clock, log).#clearStale();
+  /** Takes away what processes of that instance that were killed have left, wherever it is seen, and nothing else. Never rejects. */
+  static async reclaim(instance: string, clock: Clock, log: Log): Promise<void> {
+    const source = sourceOf(instance);
+    const isOurs = (entry: MountEntry): boolean => entry.type === MOUNT_TYPE && entry.source === source;
+    const mounts = seenMounts().filter(isOurs);
+    for (const path of new Set(mounts.map((entry) => entry.path))) {
+      await new MountPoint(path, clock, log).#clearStale(isOurs).catch((error: unknown) => {
+        log.warn('a mount that an earlier process has made stays', { dir: path, error: describeError(error) });
+      });
+    }
   }
 
   /** Rejects with UNSUPPORTED where the system does not let us, or has no mount(8). */
-  async mount({ fd, uid, gid, readBytesMax, signal }: MountOptions): Promise<void> {
+  async mount({ fd, uid, gid, instance, readBytesMax, signal }: MountOptions): Promise<void> {
     // Everybody may pass the directory; who may open a file is said by its mode, and the kernel sees to that.
     const options = [
       'fd=3',
@@ -72,7 +81,7 @@ export class MountPoint {
       `max_read=${readBytesMax}`,
       'nosuid,nodev,noexec,noatime',
     ].join(',');
-    const args = ['-i', '-c', '-t', MOUNT_TYPE, '-o', options, MOUNT_SOURCE, this.path];
+    const args = ['-i', '-c', '-t', MOUNT_TYPE, '-o', options, sourceOf(instance), this.path];
     const { code, stderr } = await runProgram('mount', args, { timeoutMs: STEP_TIMEOUT_MS, fd, signal });
     if (code !== 0) {
       const advice = 'mounting needs root, or in a container the capability SYS_ADMIN; or set fuse.dir to null';
@@ -133,8 +142,10 @@ export class MountPoint {
     return topMountAt(readMountTable(), this.path);
   }
 
-  async #clearStale(): Promise<void> {
-    for (let count = 0; this.#top()?.type === MOUNT_TYPE; count++) {
+  async #clearStale(isOurs: (seen: MountEntry) => boolean): Promise<void> {
+    for (let count = 0; ; count++) {
+      const seen = this.#top();
+      if (seen === undefined || !isOurs(seen)) return;
       if (count === STALE_MAX) throw unusable(this.path, `${count} dead mounts were taken away, and there are more`);
       await this.#checkDead();
       this.#log.warn('a mount that a killed process has left is taken away', {
@@ -155,7 +166,8 @@ export class MountPoint {
       throw held(', though it does not answer');
     });
     if (code === 0) throw held('');
-    if (!/not connected|aborted/i.test(stderr)) throw unusable(this.path, stderr);
+    // As the kernel says it to who asks, and to who had asked before it died.
+    if (!/not connected|connection abort/.test(stderr)) throw unusable(this.path, stderr);
   }
 
   async #checkEmpty(): Promise<void> {
@@ -174,6 +186,20 @@ export class MountPoint {
     } catch {
       return [];
     }
+  }
+}
+
+/** In the table of mounts, so that a later process knows what is ours from the moment it is mounted. */
+function sourceOf(instance: string): string {
+  return `bucketdisk-${longChecksumOf(Buffer.from(instance))}`;
+}
+
+/** None where the system has no such table: then nothing of ours can be mounted. */
+function seenMounts(): MountEntry[] {
+  try {
+    return readMountTable();
+  } catch {
+    return [];
   }
 }
 

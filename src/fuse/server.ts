@@ -15,6 +15,8 @@ import { TRANSFER_BYTES_MAX } from './wire.ts';
 export interface FuseServerOptions {
   readonly files: FileTable;
   readonly owner: Owner;
+  /** Who serves: of two processes that say the same one is dead. */
+  readonly instance: string;
   readonly clock: Clock;
   readonly log: Log;
   /** Those left out are DEFAULT_LIMITS'. */
@@ -69,14 +71,20 @@ export class FuseServer {
     this.#negotiated.promise.catch(() => {});
   }
 
+  /** Takes away what earlier processes of this instance that were killed have left, wherever it is mounted. Never rejects. */
+  reclaim(): Promise<void> {
+    const { instance, clock } = this.#options;
+    return MountPoint.reclaim(instance, clock, this.#log);
+  }
+
   /** Mounts on `dir`. When it rejects, nothing is left mounted. */
   async mount(dir: string, signal: AbortSignal): Promise<void> {
-    const { clock, owner } = this.#options;
+    const { clock, owner, instance } = this.#options;
     const point = await MountPoint.prepare(dir, clock, this.#log);
     const channel = new FuseChannel(this.#log);
     this.#channel = channel;
     try {
-      await point.mount({ fd: channel.fd, ...owner, readBytesMax: TRANSFER_BYTES_MAX, signal });
+      await point.mount({ fd: channel.fd, ...owner, instance, readBytesMax: TRANSFER_BYTES_MAX, signal });
       this.#point = point;
       this.#session = this.#startSession(channel);
       this.#mounted = true;

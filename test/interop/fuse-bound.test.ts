@@ -22,6 +22,7 @@ it('programs that read can be killed, and others look around, at the bound of re
   const server = new FuseServer({
     files: { list: () => [disk], find: (name) => (name === 'disk' ? disk : undefined) },
     owner: { uid: 0, gid: 0 },
+    instance: 'bound',
     clock: new SystemClock(),
     log: silentLog,
     limits: { inFlightRequestsMax: 2, interruptGraceMs: 100 },

@@ -41,7 +41,7 @@ const file = { name: 'memory', device };
 const clock = new SystemClock();
 const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 const files = { list: () => [file], find: (name: string) => (name === file.name ? file : undefined) };
-const fuse = new FuseServer({ files, owner, clock, log });
+const fuse = new FuseServer({ files, owner, instance: 'memory', clock, log });
 const nbd = new NbdServer({ exports: tableOf({ name: 'memory', description: 'a disk in memory', device }), log });
 try {
   if (values.socket !== undefined) await nbd.listen({ path: values.socket });
