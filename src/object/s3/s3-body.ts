@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { StorageError } from '../../lib/errors.ts';
 import { BODY_BYTES_MAX } from '../checks.ts';
 import type { ByteRange } from '../object-store.ts';
+import { checkKept } from './s3-agents.ts';
 
 /** What a GET was answered with. */
 export interface Answer {
@@ -73,7 +74,7 @@ async function readBody(body: Readable, start: number, end: number, total: numbe
   let received = 0;
   try {
     for await (const chunk of body as AsyncIterable<Buffer>) {
-      const part = chunk.subarray(Math.max(0, start - received), Math.max(0, end - received));
+      const part = checkKept(chunk, what).subarray(Math.max(0, start - received), Math.max(0, end - received));
       part.copy(kept, Math.max(0, received - start));
       received += chunk.length;
       if (received > total || (received >= end && end < total)) break;

@@ -1,8 +1,6 @@
 /** The SDK's client, set up so that one request is one request on the wire, with a digest every server checks. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
 import { Readable } from 'node:stream';
 import { getCACertificates } from 'node:tls';
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
@@ -10,6 +8,7 @@ import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { StorageError } from '../../lib/errors.ts';
 import { systemReason } from '../../lib/system-reason.ts';
 import { checkMayStart } from '../checks.ts';
+import { checkKept, createHttpAgent, createHttpsAgent } from './s3-agents.ts';
 import { ForeignAnswer } from './s3-errors.ts';
 import type { S3StoreOptions } from './s3-options.ts';
 
@@ -81,8 +80,8 @@ function requestHandler(options: S3StoreOptions): NodeHttpHandler {
   const agent = { keepAlive: true, maxSockets: options.concurrency, maxFreeSockets: options.concurrency };
   const ca = options.caFile === null ? {} : { ca: [...getCACertificates('default'), readCaFile(options.caFile)] };
   return new AskingHttpHandler({
-    httpAgent: new HttpAgent(agent),
-    httpsAgent: new HttpsAgent({ ...agent, ...ca, rejectUnauthorized: !options.insecure }),
+    httpAgent: createHttpAgent(agent),
+    httpsAgent: createHttpsAgent({ ...agent, ...ca, rejectUnauthorized: !options.insecure }),
     connectionTimeout: options.connectTimeoutMs,
     logger: SILENT,
   });
@@ -180,6 +179,6 @@ async function* bounded(body: Readable): AsyncGenerator<Buffer> {
     if (bytes > MESSAGE_BYTES_MAX) {
       throw new ForeignAnswer(`answered with a message of more than ${MESSAGE_BYTES_MAX} bytes`);
     }
-    yield chunk;
+    yield checkKept(chunk, 'an answer');
   }
 }
