@@ -44,7 +44,7 @@ import { describeError, isStorageError, StorageError } from './lib/errors.ts';
 import { weighExternalMemory } from './lib/external-memory.ts';
 import { StateDir } from './lib/state-dir.ts';
 import { SystemDisk } from './lib/system-disk.ts';
-import { formatSize } from './lib/units.ts';
+import { approximateSize, formatSize } from './lib/units.ts';
 import { unmountLeftover } from './mount-service.ts';
 import { scanAlone, scanServed } from './scan-command.ts';
 import { cacheDirectory, Stores } from './stores.ts';
@@ -256,7 +256,13 @@ async function flushVolume(
     } finally {
       clearInterval(looking);
     }
-    return { name, dirtyBytes: dirtyBytes() };
+    const left = dirtyBytes();
+    if (left === 0) return { name, dirtyBytes: 0 };
+    if (opened.lost !== null) throw opened.lost;
+    throw new StorageError(
+      context.signal.aborted ? 'CANCELLED' : 'UNAVAILABLE',
+      `not everything was uploaded: ${approximateSize(left)} of ${name} are in the cache and not in the bucket; run it again`,
+    );
   });
 }
 

@@ -43,7 +43,7 @@ export class VolumeRequests {
     if (sizeBytes < volume.record.sizeBytes && attached > 0) {
       throw new StorageError(
         'HELD',
-        `volume ${name} is attached by ${attached} ${attached === 1 ? 'client' : 'clients'}: detach all of them, and unmount it, before it is made smaller`,
+        `volume ${name} has ${attached} ${attached === 1 ? 'client' : 'clients'} attached: detach all of them, and unmount it, before it is made smaller`,
       );
     }
     return { name, ...(await volume.resize(sizeBytes, { force, signal: gone })) };

@@ -455,9 +455,12 @@ export class CachedVolume {
     this.#clean.suspended = true;
     const { log } = this.#options;
     const known = Promise.resolve(unchanged).catch((error: unknown) => {
-      log.warn('cannot tell whether the cached pages are still those of the bucket: they are forgotten', {
-        error: describeError(error),
-      });
+      // Given up by closing: the pages are there at the next start, and looked at again.
+      if (!this.#closed) {
+        log.warn('cannot tell whether the cached pages are still those of the bucket: they are forgotten', {
+          error: describeError(error),
+        });
+      }
       return null;
     });
     // Whoever closes the volume does not wait for a listing of the bucket, but for what comes after it.

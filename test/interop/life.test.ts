@@ -299,6 +299,24 @@ describe('being stopped', () => {
     assertExit(await next.stop(), 0);
   });
 
+  it('says of a flush that was interrupted that it was, and not that all is uploaded', {
+    timeout: TEST_TIMEOUT_MS,
+  }, async (t) => {
+    if (!requireTools(t, ['qemu-io'])) return;
+    const bucket = await s3Bucket(t);
+    const user = await userOf(t, bucket, {});
+    const appliance = await serve(t, user);
+    const held = bucket.server.faults.hold({ method: 'PUT', key: /^disk\/0000000[0-9a-f]$/ });
+    await qemuIo(appliance.uris('disk').unix, 'write -P 1 0 4M', 'flush');
+    await appliance.kill();
+    const flush = await user.commandLine.start(t, ['flush', 'disk']);
+    await held.arrived(1);
+    assertExit(await flush.stop('SIGINT'), 130, /not everything was uploaded: 4 MiB of disk are in the cache/);
+    held.release();
+    assertExit(await user.commandLine.run(['flush', 'disk']), 0, /everything that was written is in the bucket/);
+    assert.equal((await blockKeysOf(bucket.store, 'disk/')).length, 4);
+  });
+
   it('comes back at once after SIGKILL, without waiting for its own lease', { timeout: TEST_TIMEOUT_MS }, async (t) => {
     if (!requireTools(t, ['qemu-io'])) return;
     const bucket = await s3Bucket(t);
