@@ -1,6 +1,7 @@
 /** What a bucket can do: objects of some sizes, written and read by few and by many at once, in a scratch prefix. */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../lib/clock.ts';
+import { withDeadline } from '../lib/deadline.ts';
 import { StorageError } from '../lib/errors.ts';
 import { deleteListed } from '../object/delete-listed.ts';
 import type { ObjectStore } from '../object/object-store.ts';
@@ -28,9 +29,11 @@ export interface StoreBenchOptions {
 
 /** So many objects are written by each of those at once, over and over. */
 const KEYS_PER_WRITER = 2;
+const TIDY_TIMEOUT_MS = 10_000;
 
 /**
- * Rejects as the store does, or with CANCELLED where `signal` aborts. Everything that was written is deleted again, whatever happened.
+ * Rejects as the store does, or with CANCELLED where `signal` aborts. Everything that was written is deleted again, whatever
+ * happened; where the store does not answer after an interrupt, the error says what is left.
  */
 export async function benchStore(store: ObjectStore, options: StoreBenchOptions): Promise<StoreFigure[]> {
   const { prefix, sizesBytes, concurrencies, durationMs, signal, onProgress } = options;
@@ -51,7 +54,18 @@ export async function benchStore(store: ObjectStore, options: StoreBenchOptions)
     return figures;
   } finally {
     // Not under the caller's signal: this is what is still done after an interrupt.
-    await deleteListed(store, prefix);
+    if (signal.aborted) await tidy(store, prefix, options.clock);
+    else await deleteListed(store, prefix);
+  }
+}
+
+/** Who has interrupted it does not wait for a bucket that does not answer. */
+async function tidy(store: ObjectStore, prefix: string, clock: Clock): Promise<void> {
+  try {
+    await withDeadline(clock, TIDY_TIMEOUT_MS, (until) => deleteListed(store, prefix, { signal: until }));
+  } catch (cause) {
+    const left = `what begins with ${prefix} could not be deleted from ${store.description}: delete it by hand`;
+    throw new StorageError('CANCELLED', `interrupted, and ${left}`, { cause });
   }
 }
 

@@ -8,7 +8,13 @@ import { latenciesOf } from '../../../src/bench/latencies.ts';
 import { benchStore, type StoreBenchOptions, type StoreFigure } from '../../../src/bench/store-bench.ts';
 import { StorageError } from '../../../src/lib/errors.ts';
 import { MemoryObjectStore } from '../../../src/object/memory.ts';
-import type { ObjectStore, PutOptions, PutResult } from '../../../src/object/object-store.ts';
+import type {
+  ListedObject,
+  ListOptions,
+  ObjectStore,
+  PutOptions,
+  PutResult,
+} from '../../../src/object/object-store.ts';
 import { tempDir } from '../../support/temp.ts';
 import { VirtualClock } from '../../support/virtual-clock.ts';
 import { FakeHost, runCommand } from '../cli/fake-host.ts';
@@ -76,6 +82,20 @@ describe('the bucket', () => {
     })();
     await assert.rejects(benchStore(failing, options(clock)), /no more/);
     assert.deepEqual(await keys(failing), []);
+  });
+
+  it('says what is left where it is interrupted and the store does not answer any more', async () => {
+    const clock = new VirtualClock();
+    const stop = new AbortController();
+    const silent = new (class extends SlowStore {
+      override async *list(_prefix: string, { signal }: ListOptions = {}): AsyncGenerator<readonly ListedObject[]> {
+        const { promise, reject } = Promise.withResolvers<never>();
+        signal?.addEventListener('abort', () => reject(new StorageError('CANCELLED', 'cancelled')));
+        yield await promise;
+      }
+    })(clock);
+    const work = benchStore(silent, options(clock, { signal: stop.signal, onProgress: () => stop.abort() }));
+    await assert.rejects(clock.run(work), { code: 'CANCELLED', message: /^interrupted, and .* delete it by hand$/ });
   });
 });
 
