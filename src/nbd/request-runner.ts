@@ -125,28 +125,22 @@ export class RequestRunner {
     try {
       done = this.#device.write(request.offset, data, writeOptions(request.flags));
     } catch (error) {
-      this.#writeFailed(request, data, error);
+      this.#giveBack(data);
+      this.#deviceFailed(request, error);
       return;
     }
     if (done === undefined) {
-      this.#writeDone(request, data);
+      this.#giveBack(data);
+      this.#succeed(request);
       return;
     }
     const kept = request.copy();
+    // Once, whatever becomes of the answer: given back twice, the buffer would be that of two requests.
+    const ended = Promise.resolve(done).finally(() => this.#giveBack(data));
     this.#track(
-      Promise.resolve(done).then(() => this.#writeDone(kept, data)),
-      (error) => this.#writeFailed(kept, data, error),
+      ended.then(() => this.#succeed(kept)),
+      (error) => this.#deviceFailed(kept, error),
     );
-  }
-
-  #writeDone(request: RequestHeader, data: Buffer): void {
-    this.#giveBack(data);
-    this.#succeed(request);
-  }
-
-  #writeFailed(request: RequestHeader, data: Buffer, error: unknown): void {
-    this.#giveBack(data);
-    this.#deviceFailed(request, error);
   }
 
   /** The device has done with it. */

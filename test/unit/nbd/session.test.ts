@@ -37,8 +37,9 @@ function converse(
   device = new MemoryDevice(SIZE),
   payloads = new PayloadPool(0),
   unsentBytesMax = Number.POSITIVE_INFINITY,
+  slabs = new SlabPool(4),
 ): Conversation {
-  const replies = new ReplyQueue(new SlabPool(4));
+  const replies = new ReplyQueue(slabs);
   const turn = new Turn();
   const session = new Session({
     exports: tableOf({ name: 'disk', description: 'text', device }),
@@ -224,6 +225,26 @@ class FailingDevice extends MemoryDevice {
   }
 }
 
+/** No memory for a reply, once. */
+class ScarceSlabs extends SlabPool {
+  isScarce = false;
+
+  override take(): Buffer {
+    if (!this.isScarce) return super.take();
+    this.isScarce = false;
+    throw new RangeError('out of memory');
+  }
+}
+
+/** Takes a write, and is done with it later. */
+class LateDevice extends MemoryDevice {
+  readonly done = Promise.withResolvers<void>();
+
+  override write(): Promise<void> {
+    return this.done.promise;
+  }
+}
+
 const READ = { type: Command.READ, cookie: 1n, offset: 0, length: SIZE };
 const WRITE = { type: Command.WRITE, cookie: 1n, offset: 0, payload: Buffer.alloc(SIZE) };
 
@@ -245,3 +266,21 @@ for (const [name, device, request] of [
     assert.ok(isChecked(payloads.take(SIZE)), 'there is only one, and it was given back');
   });
 }
+
+test('the buffer of a write that is done but cannot be answered goes back once, and not to two requests', async () => {
+  const payloads = new PayloadPool(SIZE);
+  const slabs = new ScarceSlabs(4);
+  const device = new LateDevice(SIZE);
+  const { session, turn, output } = converse(device, payloads, Number.POSITIVE_INFINITY, slabs);
+  const bytes = Buffer.concat([clientFlagsBytes(3), optionBytes(Option.GO, infoData('', [])), requestBytes(WRITE)]);
+  for (let at = 0; at < bytes.length; ) {
+    while (turn.isOver) turn.next();
+    at += session.feed(bytes, at, bytes.length);
+  }
+  output();
+  slabs.isScarce = true;
+  device.done.resolve();
+  while (session.inFlight > 0) await setImmediate();
+  assert.equal(slabs.isScarce, false);
+  assert.notEqual(payloads.take(SIZE), payloads.take(SIZE));
+});
