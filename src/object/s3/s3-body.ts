@@ -1,6 +1,6 @@
 /** Takes a body from the wire, and proves that it is the one asked for: no byte missing, no byte of another place. */
 import type { Readable } from 'node:stream';
-import { StorageError } from '../../lib/errors.ts';
+import { isStorageError, StorageError } from '../../lib/errors.ts';
 import { BODY_BYTES_MAX } from '../checks.ts';
 import type { ByteRange } from '../object-store.ts';
 import { checkKept } from './s3-agents.ts';
@@ -80,6 +80,7 @@ async function readBody(body: Readable, start: number, end: number, total: numbe
       if (received > total || (received >= end && end < total)) break;
     }
   } catch (cause) {
+    if (isStorageError(cause)) throw cause;
     throw new StorageError('UNAVAILABLE', `${what} failed: the body was cut at ${received} of ${total} bytes`, {
       cause,
     });

@@ -4,9 +4,11 @@ import { once } from 'node:events';
 import { type Agent, createServer, get as httpGet, type IncomingMessage, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer, get as httpsGet } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
+import { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { StorageError } from '../../../../src/lib/errors.ts';
 import { checkKept, createHttpAgent, createHttpsAgent } from '../../../../src/object/s3/s3-agents.ts';
+import { receive } from '../../../../src/object/s3/s3-body.ts';
 import { makeCertificate } from '../../../support/certificates.ts';
 import { requireTools } from '../../../support/tools.ts';
 
@@ -109,4 +111,14 @@ test('a piece of the memory that connections receive into is refused', () => {
       return true;
     },
   );
+});
+
+test('nor is a body of it asked for again and again: trying again does not help', async () => {
+  const body = Readable.from([Buffer.from(new SharedArrayBuffer(4))]);
+  const answered = { status: 200, contentLength: 4, contentRange: undefined, body };
+  await assert.rejects(receive(answered, undefined, 'reading the object k'), (error) => {
+    assert.ok(error instanceof StorageError);
+    assert.deepEqual([error.code, error.retryable], ['UNSUPPORTED', false]);
+    return true;
+  });
 });
