@@ -166,8 +166,7 @@ export class MountPoint {
       throw held(', though it does not answer');
     });
     if (code === 0) throw held('');
-    // As the kernel says it to who asks, and to who had asked before it died.
-    if (!/not connected|connection abort/.test(stderr)) throw unusable(this.path, stderr);
+    if (!tellsDeath(stderr)) throw unusable(this.path, stderr);
   }
 
   async #checkEmpty(): Promise<void> {
@@ -187,6 +186,14 @@ export class MountPoint {
       return [];
     }
   }
+}
+
+/**
+ * Whether what stat(1) says of a mount is that its process is dead: as the kernel says it to who asks, and to who had asked before it died.
+ * The path is in it too, and may have any words in it.
+ */
+export function tellsDeath(stderr: string): boolean {
+  return /: [^:']*(not connected|connection abort(ed)?)$/i.test(stderr);
 }
 
 /** In the table of mounts, so that a later process knows what is ours from the moment it is mounted. */
