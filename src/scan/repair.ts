@@ -29,7 +29,10 @@ export interface RepairOptions {
 /** READ_ONLY where the volume is not held, FENCED where it is lost meanwhile. */
 export async function repairAll(options: RepairOptions): Promise<void> {
   const { volume, findings, pace, signal, log, onDone } = options;
-  if (!volume.isHeld) throw new StorageError('READ_ONLY', `volume ${volume.name} is not ours to repair`);
+  if (!volume.isHeld) {
+    const message = `volume ${volume.name} may not be written here, so nothing is repaired: have the appliance repair it that serves it for writing`;
+    throw new StorageError('READ_ONLY', message);
+  }
   const open = findings.list().filter(({ damage, block }) => damage && block !== null);
   for (const [index, finding] of open.entries()) {
     await pace.step();
