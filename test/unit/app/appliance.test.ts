@@ -214,7 +214,7 @@ describe('serving', () => {
     assert.equal((await client.request(writeOf(127))).errno, NbdErrno.NONE);
     await assert.rejects(resize({ name: 'vol', sizeBytes: 256 * 1024, force: true }), {
       code: 'HELD',
-      message: /attached by 1 client:/,
+      message: /has 1 client attached:/,
     });
     client.close();
     await until(() => m.appliance.status().connections.length === 0);
