@@ -4,6 +4,7 @@ import { accessSync, closeSync, constants, openSync, readdirSync, readFileSync, 
 import { open, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
+import { tellsDeath } from '../lib/dead-mount.ts';
 import { findProgram, runProgram } from '../lib/run-program.ts';
 import type { FileFacts, Machine, SpaceFacts } from './machine.ts';
 
@@ -62,7 +63,8 @@ export class SystemMachine implements Machine {
     // By a program: one that waits for a filesystem which does not answer can be killed, a thread of ours could not.
     const result = await runProgram('stat', ['-f', '--', path], { timeoutMs: ANSWER_TIMEOUT_MS }).catch(() => null);
     if (result === null) return 'no';
-    return result.code === 0 ? 'yes' : /not connected|aborted/i.test(result.stderr) ? 'dead' : 'no';
+    if (result.code === 0) return 'yes';
+    return tellsDeath(result.stderr) ? 'dead' : 'no';
   }
 
   listenError(host: string, port: number): Promise<string | null> {

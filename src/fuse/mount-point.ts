@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { longChecksumOf } from '../lib/checksum.ts';
 import type { Clock } from '../lib/clock.ts';
+import { tellsDeath } from '../lib/dead-mount.ts';
 import { describeError, isStorageError, StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type MountEntry, readMountTable, topMountAt } from '../lib/mount-table.ts';
@@ -186,14 +187,6 @@ export class MountPoint {
       return [];
     }
   }
-}
-
-/**
- * Whether what stat(1) says of a mount is that its process is dead: as the kernel says it to who asks, and to who had asked before it died.
- * The path is in it too, and may have any words in it.
- */
-export function tellsDeath(stderr: string): boolean {
-  return /: [^:']*(not connected|connection abort(ed)?)$/i.test(stderr);
 }
 
 /** In the table of mounts, so that a later process knows what is ours from the moment it is mounted. */

@@ -1,7 +1,7 @@
 /** What a dead mount is told by. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { tellsDeath } from '../../../src/fuse/mount-point.ts';
+import { tellsDeath } from '../../../src/lib/dead-mount.ts';
 
 const said = (path: string, reason: string): string =>
   `stat: cannot read file system information for '${path}': ${reason}`;
