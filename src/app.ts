@@ -38,6 +38,7 @@ import { packageVersion } from './cli/package-version.ts';
 import { configuredVolume } from './config/configured-volume.ts';
 import type { VolumeSettings } from './config/settings.ts';
 import { examine } from './doctor-service.ts';
+import { findLeftovers } from './find-leftovers.ts';
 import { hasty, lookAtVolume } from './idle-volumes.ts';
 import { SystemClock } from './lib/clock.ts';
 import { describeError, isStorageError, StorageError } from './lib/errors.ts';
@@ -471,6 +472,8 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
     const volumes = await Promise.all(
       Object.values(settings.volumes).map((volume) => lookAtVolume(volume, settings.cache.dir, stores, signal)),
     );
+    const leftovers = await findLeftovers(settings, null);
+    const leftoverOf = (name: string) => leftovers.find(({ volume }) => volume === name)?.state ?? null;
     // What was cut off is told of each volume as its error; somebody who has interrupted it wants none of that.
     if (signal.aborted) throw new StorageError('CANCELLED', 'interrupted', { cause: signal.reason });
     return {
@@ -485,7 +488,7 @@ async function idleStatus(context: CommandContext): Promise<ApplianceStatus> {
       connections: [],
       store: stores.status(),
       uploadWindow: stores.uploadWindow,
-      volumes,
+      volumes: volumes.map((volume) => ({ ...volume, leftover: leftoverOf(volume.name) })),
       jobs: [],
       recentEvents: [],
     };

@@ -18,7 +18,7 @@ import { type Check, fail, ok } from './doctor/finding.ts';
 import { runChecks } from './doctor/run-checks.ts';
 import { SystemMachine } from './doctor/system-machine.ts';
 import { BucketChecks } from './doctor-buckets.ts';
-import { findLeftovers } from './doctor-leftovers.ts';
+import { findLeftovers } from './find-leftovers.ts';
 import { hasty, lookAtVolume } from './idle-volumes.ts';
 import { SystemClock } from './lib/clock.ts';
 import { describeError } from './lib/errors.ts';

@@ -62,6 +62,7 @@ export function openVolumeStatus(
         : { done: survey.state === 'done', blocksListed: survey.blocksListed },
     storedBlocks: volume.storedBlocks,
     cache: volume.cached === null ? null : cacheStatus(volume.cached),
+    leftover: null,
     connections,
   };
 }
@@ -141,6 +142,7 @@ export function missingVolumeStatus(
     survey: null,
     storedBlocks: null,
     cache: null,
+    leftover: null,
     connections: 0,
   };
 }

@@ -48,9 +48,14 @@ export interface VolumeStatus {
   readonly storedBlocks: number | null;
   /** Null where the volume has none, or is not being served. */
   readonly cache: CacheStatus | null;
+  /** What a cache holds that nobody serves; null where it is served, or there is none. */
+  readonly leftover: LeftoverState | null;
   /** Clients attached to it now. */
   readonly connections: number;
 }
+
+/** Whether there are writes that are not in the bucket. `busy`: another process uses the cache. `unknown`: it cannot be told. */
+export type LeftoverState = 'saved' | 'unsaved' | 'busy' | 'unknown';
 
 /** What has been written and is not in the bucket, and what is kept of what is. */
 export interface CacheStatus {

@@ -11,6 +11,7 @@ export function volumeParagraph(volume: VolumeStatus): string {
     ['  lies in', placeText(volume)],
     ['  stored', storedText(volume)],
     ...(volume.cache === null ? [['  flush', flushText(volume)]] : cacheRows(volume, volume.cache)),
+    ...leftoverRows(volume),
     ...(volume.lease === null ? [] : [['  held by', leaseText(volume.lease)]]),
     ...(volume.error === null ? [] : [['  ERROR', `${volume.error.code}: ${escapeControls(volume.error.message)}`]]),
     ...(volume.cache === null ? [] : troubles(volume.cache).map((trouble) => ['  ERROR', trouble])),
@@ -66,6 +67,32 @@ function cacheRows(volume: VolumeStatus, cache: CacheStatus): string[][] {
       `${shareBar(cacheSizeBytes === 0 ? 0 : cachedBytes / cacheSizeBytes)} ${approximateSize(cachedBytes)} of ${approximateSize(cacheSizeBytes)}`,
     ],
   ];
+}
+
+/** What a cache has that nobody serves. */
+function leftoverRows({ name, leftover }: VolumeStatus): string[][] {
+  switch (leftover) {
+    case 'unsaved':
+      return [
+        [
+          '  UNSAVED',
+          `its cache has writes that are not in the bucket: keep cache.dir, and run "bucketdisk flush ${name}" or serve it`,
+        ],
+      ];
+    case 'busy':
+      return [['  to upload', 'not known: another process uses its cache']];
+    case 'unknown':
+      return [
+        [
+          '  UNSAVED',
+          'it cannot be told whether its cache has writes that are not in the bucket: "bucketdisk doctor" says why',
+        ],
+      ];
+    case 'saved':
+      return [['  to upload', 'nothing']];
+    case null:
+      return [];
+  }
 }
 
 /** What an operator has to know of, and do something about. */

@@ -1,5 +1,6 @@
 /** The kinds of values that settings take: how each is checked, and how it is read from a text. */
 import { getCipherInfo } from 'node:crypto';
+import JSON5 from 'json5';
 import { formatDuration, formatSize, parseDuration, parseRate, parseSize } from '../lib/units.ts';
 import { parseListenAddress } from './listen-address.ts';
 import { show } from './problems.ts';
@@ -16,6 +17,18 @@ export interface Format<T> {
 }
 
 const asIs = (text: string): unknown => text;
+
+/** `a, b`, or as it is in a file: `["a", "b"]`. What begins with a bracket may be an address, too: `[::1]:10809`. */
+function readList(text: string): unknown {
+  if (/^\s*\[.*\]\s*$/s.test(text)) {
+    try {
+      return JSON5.parse(text);
+    } catch {
+      // Told of as what it is otherwise.
+    }
+  }
+  return text.split(',').map((item) => item.trim());
+}
 
 export const text: Format<string> = {
   name: 'text',
@@ -200,7 +213,7 @@ export const webhookUrl: Format<string> = {
 
 export const listenList: Format<readonly string[]> = {
   name: 'list of `host:port`',
-  read: (text) => (text === '[]' ? [] : text.split(',').map((address) => address.trim())),
+  read: readList,
   check(value) {
     if (!Array.isArray(value)) throw new Error(`expected a list such as ["127.0.0.1:10809"], not ${show(value)}`);
     for (const address of value) parseListenAddress(address);
@@ -215,7 +228,7 @@ export const listenAddress: Format<string> = {
 
 export const hostList: Format<readonly string[]> = {
   name: 'list of host names',
-  read: (text) => (text === '[]' ? [] : text.split(',').map((name) => name.trim())),
+  read: readList,
   check(value) {
     if (!Array.isArray(value)) throw new Error(`expected a list such as ["disks.example.net"], not ${show(value)}`);
     for (const name of value) {

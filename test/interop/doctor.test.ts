@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { DoctorReport } from '../../src/cli/actions.ts';
+import type { ApplianceStatus, DoctorReport } from '../../src/cli/actions.ts';
 import type { FindingState } from '../../src/doctor/finding.ts';
 import { readMountTable } from '../../src/lib/mount-table.ts';
 import { startAppliance } from '../support/appliance.ts';
@@ -226,6 +226,8 @@ describe('doctor', { timeout: TIMEOUT_MS }, () => {
     names(same, 'stale mounts', 'fail', new RegExp(`${dir} is stale`));
     names(same, 'stale loop devices', 'fail', new RegExp(`${device} is attached`));
     names(same, 'unsaved writes', 'warn', /disk has writes/);
+    const asked = await runCommand(process.execPath, [MAIN, 'status', '--json', '--config', appliance.configFile]);
+    assert.equal((JSON.parse(asked.stdout) as ApplianceStatus).volumes[0]?.leftover, 'unsaved');
     names(same, 'leases', 'ok', /disk was left by .*: the next start takes it/);
     assert.ok(
       readMountTable().some(({ path }) => path === dir),

@@ -30,6 +30,7 @@ const VOLUME: VolumeStatus = {
   survey: { done: true, blocksListed: 1234 },
   storedBlocks: 1234,
   cache: null,
+  leftover: null,
   connections: 1,
 };
 
@@ -116,6 +117,19 @@ CLIENT       WHO  TLS  VOLUME  ATTACHED  REQUESTS NOW  BYTES NOW  READ   WRITTEN
 127.0.0.1:5  -    -    media   1 m       2             8 KiB      1 GiB  0 B
 `,
     );
+  });
+
+  it('tells what a cache holds that nobody serves', () => {
+    const told = (leftover: VolumeStatus['leftover']): string =>
+      statusText({ ...STATUS, running: false, connections: [], volumes: [{ ...VOLUME, state: 'idle', leftover }] });
+    assert.match(
+      told('unsaved'),
+      /UNSAVED +its cache has writes that are not in the bucket: .*"bucketdisk flush media"/,
+    );
+    assert.match(told('unknown'), /UNSAVED +it cannot be told/);
+    assert.match(told('busy'), /to upload +not known/);
+    assert.match(told('saved'), /to upload +nothing/);
+    assert.doesNotMatch(told(null), /to upload|UNSAVED/);
   });
 
   it('tells the jobs, their rules where they are not the default ones, and what they came to in what a line has room for', () => {

@@ -376,6 +376,11 @@ describe('errors', () => {
       assert.match(problem(`nbd.listen=${address}`).message, /expected an address and a port/, address);
     }
     assert.deepEqual(load({ set: ['nbd.listen=[]'] }).settings.nbd.listen, []);
+    assert.deepEqual(load({ set: ['nbd.listen=["localhost:1", "[::1]:2"]'] }).settings.nbd.listen, [
+      { host: 'localhost', port: 1 },
+      { host: '::1', port: 2 },
+    ]);
+    assert.match(problem('nbd.listen=["localhost:1"').message, /expected an address and a port/);
     assert.equal(load({ set: ['nbd.listen=[]', 'fuse.dir=disks'] }).settings.fuse.dir, join(dir, 'disks'));
     assert.equal(load().settings.fuse.dir, null);
     for (const fuseDir of ['data/cache', 'data', '/']) {
