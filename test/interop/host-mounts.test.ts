@@ -200,9 +200,12 @@ describe('a volume that is mounted', { timeout: TIMEOUT_MS }, () => {
     host.records.write({ ...record, volume: 'earlier', boot: 'an earlier boot' });
     const reclaimed = await reclaimMounts(host);
     assert.deepEqual(reclaimed, [record]);
-    assert.deepEqual([mounted(), loopFile(record.device), host.records.list()], [false, null, []]);
+    assert.equal(mounted(), false);
     assert.ok(events.includes('mount-stale'));
+    // A mount namespace that another test has made may hold it for a moment longer.
+    while (loopFile(record.device) !== null) await new Promise((resolve) => setTimeout(resolve, 20));
     assert.deepEqual(await reclaimMounts(host), []);
+    assert.deepEqual(host.records.list(), []);
 
     const second = await startFuseAppliance(t, { after: first, volumes: VOLUMES });
     const again = await VolumeMount.up({ ...options, make: null }, host);
