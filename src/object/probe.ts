@@ -40,7 +40,8 @@ export async function probeConditionalPuts(
   }
 }
 
-const TRIES_MAX = 5;
+/** With a store that loses many answers five in a row were blurred once, and the start failed for it. */
+const TRIES_MAX = 20;
 
 async function probe(store: ObjectStore, key: string, options: RequestOptions): Promise<ConditionalPuts> {
   const put = (text: string, condition: PutOptions): Promise<string | null> =>
