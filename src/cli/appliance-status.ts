@@ -1,4 +1,5 @@
 /** The answer of `status`: plain data, printed as it stands with --json. What holds for those in actions.ts holds for it. */
+import type { Leftover } from '../doctor/checks/leftovers.ts';
 import type { JobStatus, MountOutcome } from './actions.ts';
 
 export interface LeaseStatus {
@@ -49,13 +50,10 @@ export interface VolumeStatus {
   /** Null where the volume has none, or is not being served. */
   readonly cache: CacheStatus | null;
   /** What a cache holds that nobody serves; null where it is served, or there is none. */
-  readonly leftover: LeftoverState | null;
+  readonly leftover: Leftover['state'] | null;
   /** Clients attached to it now. */
   readonly connections: number;
 }
-
-/** Whether there are writes that are not in the bucket. `busy`: another process uses the cache. `unknown`: it cannot be told. */
-export type LeftoverState = 'saved' | 'unsaved' | 'busy' | 'unknown';
 
 /** What has been written and is not in the bucket, and what is kept of what is. */
 export interface CacheStatus {
