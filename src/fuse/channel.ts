@@ -13,7 +13,8 @@ import { endianness } from 'node:os';
 import { StorageError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { systemReason } from '../lib/system-reason.ts';
-import type { ReceiveBuffers } from './receive-buffers.ts';
+import { QuietReader } from './quiet-reader.ts';
+import { ReceiveBuffers } from './receive-buffers.ts';
 import type { ReplySink } from './replier.ts';
 
 const DEVICE = '/dev/fuse';
@@ -34,19 +35,30 @@ type PipeClass = new (kind: number) => PipeHandle;
 /** A pipe for data, and not one to listen on or to pass descriptors through. */
 const PIPE_SOCKET = 0;
 
+/** After one request that was waited for, so many more are taken if they are there already, before other things have their turn ... */
+const TAKEN_AT_ONCE_MAX = 32;
+/** ... or until they, and the replies to them, have had so many bytes: those take their time, and waiting is little beside it. */
+const TAKEN_AT_ONCE_BYTES = 256 * 1024;
+/** Buffers that more can be taken into. A device that keeps the data of a write may have all of them for a while. */
+const QUIET_BUFFERS = 4;
+
 /** What the kernel says once nobody is at the other end. */
 const ENDED_CODES: ReadonlySet<string> = new Set(['ENODEV', 'ECONNABORTED', 'ENOTCONN']);
 
 export class FuseChannel implements ReplySink {
   /** For mount(8). It is closed with the channel. */
   readonly fd: number;
+  /** Where requests are put. */
+  readonly buffers: ReceiveBuffers;
   readonly #log: Log;
+  readonly #quietReader: QuietReader | null;
   readonly #pieces: Buffer[] = [];
   #reader: ChannelReader | undefined;
   #socket: ChannelSocket | undefined;
+  #movedBytes = 0;
 
-  /** Opens the device. Throws UNSUPPORTED where that cannot be. */
-  constructor(log: Log) {
+  /** Opens the device. `receiveBytes`: what the largest request takes. Throws UNSUPPORTED where that cannot be. */
+  constructor(receiveBytes: number, log: Log) {
     if (endianness() !== 'LE') throw new StorageError('UNSUPPORTED', 'FUSE is served on little-endian machines only');
     this.#log = log;
     try {
@@ -56,17 +68,20 @@ export class FuseChannel implements ReplySink {
         'load the module (modprobe fuse); a container needs --device /dev/fuse and the capability SYS_ADMIN; or set fuse.dir to null';
       throw new StorageError('UNSUPPORTED', `cannot open ${DEVICE}: ${systemReason(cause)}: ${advice}`, { cause });
     }
+    this.#quietReader = QuietReader.open(this.fd, receiveBytes, QUIET_BUFFERS);
+    if (this.#quietReader === null) log.debug('Node cannot look for requests without waiting: each will be waited for');
+    this.buffers = new ReceiveBuffers(receiveBytes, this.#quietReader?.buffers);
   }
 
   /** Begins to read. To be called once something is mounted by way of `fd`: before that there is nothing to wait for. */
-  start(buffers: ReceiveBuffers, reader: ChannelReader): void {
+  start(reader: ChannelReader): void {
     this.#reader = reader;
     const options = {
       handle: this.#pollable(),
       pauseOnCreate: true,
       onread: {
-        buffer: () => buffers.current,
-        callback: (length: number, buffer: Buffer) => reader.received(buffer, length),
+        buffer: () => this.buffers.current,
+        callback: (length: number, buffer: Buffer) => reader.received(buffer, length) && this.#takeMore(reader),
       },
     };
     const socket = new ChannelSocket(options as unknown as SocketConstructorOpts);
@@ -79,6 +94,25 @@ export class FuseChannel implements ReplySink {
     socket.resume();
   }
 
+  /**
+   * Takes what is there already: waiting for each by itself takes as long as answering a small one. False as of `received`.
+   */
+  #takeMore(reader: ChannelReader): boolean {
+    const quietReader = this.#quietReader;
+    if (quietReader === null) return true;
+    this.#movedBytes = 0;
+    for (let taken = 0; taken < TAKEN_AT_ONCE_MAX && this.#movedBytes < TAKEN_AT_ONCE_BYTES; taken++) {
+      // Its number may be another file's once it is closed.
+      if (this.#socket?.destroyed !== false) return false;
+      const buffer = this.buffers.current;
+      const length = quietReader.read(buffer);
+      if (length === 0) return true;
+      this.#movedBytes += length;
+      if (!reader.received(buffer, length)) return false;
+    }
+    return true;
+  }
+
   /** Reads again after `received` had enough. */
   resume(): void {
     if (this.#socket?.destroyed === false) this.#socket.resume();
@@ -87,6 +121,7 @@ export class FuseChannel implements ReplySink {
   send(bytes: Buffer, length: number): void {
     // The descriptor is closed with the socket, and its number may be another file's by then.
     if (this.#socket?.destroyed !== false) return;
+    this.#movedBytes += length;
     try {
       writeSync(this.fd, bytes, 0, length);
     } catch (error) {
@@ -98,6 +133,7 @@ export class FuseChannel implements ReplySink {
     if (this.#socket?.destroyed !== false) return;
     this.#pieces[0] = header;
     this.#pieces[1] = data;
+    this.#movedBytes += data.length;
     try {
       writevSync(this.fd, this.#pieces);
     } catch (error) {

@@ -1,16 +1,21 @@
 /** The buffers that requests are read into: one at a time, unless a device keeps the data of a write for a while. */
 
-/** Those that are kept for later, beside the one in use. */
+/** Those that are kept for later, beside the one in use and the preferred ones. */
 const SPARE_MAX = 16;
 
 export class ReceiveBuffers {
   readonly sizeBytes: number;
-  readonly #spare: Buffer[] = [];
+  readonly #preferred: ReadonlySet<Buffer>;
+  /** Preferred ones behind all others. */
+  readonly #spare: Buffer[];
   #current: Buffer;
 
-  constructor(sizeBytes: number) {
+  /** `preferred`: buffers of that size which are to be used as long as one is free. */
+  constructor(sizeBytes: number, preferred: readonly Buffer[] = []) {
     this.sizeBytes = sizeBytes;
-    this.#current = Buffer.allocUnsafeSlow(sizeBytes);
+    this.#preferred = new Set(preferred);
+    this.#spare = [...preferred];
+    this.#current = this.#take();
   }
 
   /** Where the next request goes. */
@@ -21,12 +26,23 @@ export class ReceiveBuffers {
   /** The current buffer is the caller's from now on, and there is another. */
   keep(): Buffer {
     const kept = this.#current;
-    this.#current = this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.sizeBytes);
+    this.#current = this.#take();
     return kept;
   }
 
-  /** A buffer that was kept is free again. */
+  /** A buffer that was kept is free again. Not to be called while the current one is being received into. */
   give(buffer: Buffer): void {
-    if (this.#spare.length < SPARE_MAX) this.#spare.push(buffer);
+    if (!this.#preferred.has(buffer)) {
+      if (this.#spare.length < SPARE_MAX) this.#spare.unshift(buffer);
+    } else if (this.#preferred.has(this.#current)) this.#spare.push(buffer);
+    else {
+      const other = this.#current;
+      this.#current = buffer;
+      this.give(other);
+    }
+  }
+
+  #take(): Buffer {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.sizeBytes);
   }
 }

@@ -12,6 +12,8 @@ export interface ReplySink {
   sendAside?(bytes: Buffer, length: number, sent: () => void): boolean;
 }
 
+const PAGE_BYTES = 4096;
+
 /** Up to here copying data behind its header costs less than handing the system two pieces. */
 const COPIED_BYTES_MAX = 32 * 1024;
 
@@ -83,8 +85,11 @@ export class Replier {
   }
 }
 
-/** For the largest reply. */
+/**
+ * For the largest reply. Its data begins with a page: where it began behind the header, 16 bytes after the beginning of one, reading 1 MiB from the
+ * page cache took 117 us in place of 50 (see allocateChecked).
+ */
 function allocateReply(): Buffer {
-  const bytes = REPLY_HEADER_BYTES + TRANSFER_BYTES_MAX;
-  return allocateChecked(bytes) ?? Buffer.allocUnsafeSlow(bytes);
+  const bytes = PAGE_BYTES + TRANSFER_BYTES_MAX;
+  return (allocateChecked(bytes) ?? Buffer.allocUnsafeSlow(bytes)).subarray(PAGE_BYTES - REPLY_HEADER_BYTES);
 }

@@ -8,7 +8,6 @@ import type { Owner } from './directory-requests.ts';
 import type { FileTable } from './files.ts';
 import { DEFAULT_LIMITS, type FuseLimits } from './limits.ts';
 import { MountPoint } from './mount-point.ts';
-import { ReceiveBuffers } from './receive-buffers.ts';
 import { RECEIVE_BYTES, Session } from './session.ts';
 import { TRANSFER_BYTES_MAX } from './wire.ts';
 
@@ -51,7 +50,6 @@ const OPEN_PAUSE_MS = 200;
 export class FuseServer {
   readonly #options: FuseServerOptions;
   readonly #log: Log;
-  readonly #buffers = new ReceiveBuffers(RECEIVE_BYTES);
   #point: MountPoint | undefined;
   #channel: FuseChannel | undefined;
   #session: Session | undefined;
@@ -81,14 +79,14 @@ export class FuseServer {
   async mount(dir: string, signal: AbortSignal): Promise<void> {
     const { clock, owner, instance } = this.#options;
     const point = await MountPoint.prepare(dir, clock, this.#log);
-    const channel = new FuseChannel(this.#log);
+    const channel = new FuseChannel(RECEIVE_BYTES, this.#log);
     this.#channel = channel;
     try {
       await point.mount({ fd: channel.fd, ...owner, instance, readBytesMax: TRANSFER_BYTES_MAX, signal });
       this.#point = point;
       this.#session = this.#startSession(channel);
       this.#mounted = true;
-      channel.start(this.#buffers, {
+      channel.start({
         received: (buffer, length) => this.#received(buffer, length),
         ended: (error) => this.#onEnded(error),
       });
@@ -158,7 +156,7 @@ export class FuseServer {
       owner,
       limits: { ...DEFAULT_LIMITS, ...limits },
       replies: channel,
-      buffers: this.#buffers,
+      buffers: channel.buffers,
       clock,
       log: this.#log,
       onNegotiated: (error) => {

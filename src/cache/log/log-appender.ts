@@ -3,9 +3,8 @@ import { describeError, StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { alignUp, GROUP_ALIGN_BYTES, type LogFiles } from './log-files.ts';
 import { Slab } from './slab.ts';
+import { SLAB_BYTES, SlabPool } from './slab-pool.ts';
 
-/** A stretch in memory: two of the largest records, with their headers. */
-const SLAB_BYTES = 1024 * 1024 + 8 * 1024;
 const RECORD_ALIGN_BYTES = 8;
 /** Groups up to this size are written at once: that takes less time than handing them to another thread. */
 const SYNC_WRITE_BYTES_MAX = 128 * 1024;
@@ -13,7 +12,9 @@ const SYNC_WRITE_BYTES_MAX = 128 * 1024;
 const BACKGROUND_SYNC_BYTES = 16 * 1024 * 1024;
 /** With so much, nothing is appended until a sync has succeeded. */
 const UNSYNCED_BYTES_MAX = 64 * 1024 * 1024;
-const POOLED_SLABS_MAX = 4;
+
+/** For all logs of the process: few are written to at a time. */
+const SLABS = new SlabPool();
 
 /** Where a record goes: `at` in the slab's buffer. */
 export interface Place {
@@ -48,7 +49,6 @@ export class LogAppender {
   readonly #slabBytes: number;
   /** In order; all but the last are full. */
   #slabs: Slab[] = [];
-  readonly #pool: Buffer[] = [];
   #position: number;
   #durablePosition: number;
   #waiters: SyncWaiter[] = [];
@@ -102,7 +102,7 @@ export class LogAppender {
     if (slab === undefined || position < slab.position || position + bytes > slab.position + slab.limitBytes) {
       if (slab !== undefined) this.#submit(slab);
       const limitBytes = Math.min(this.#slabBytes, this.#files.fileEnd(position) - position);
-      slab = new Slab(this.#pool.pop() ?? Buffer.allocUnsafeSlow(this.#slabBytes), position, limitBytes);
+      slab = new Slab(SLABS.take(this.#slabBytes), position, limitBytes);
       this.#slabs.push(slab);
       if (this.#position - this.#durablePosition > BACKGROUND_SYNC_BYTES && !this.#syncing) this.#syncInBackground();
     }
@@ -128,6 +128,13 @@ export class LogAppender {
       this.#waiters.push({ resolve, reject });
       if (!this.#syncing) void this.#runSyncs();
     });
+  }
+
+  /** Nothing is appended or read any more. */
+  abandon(): void {
+    // A write under way may still look at its slab.
+    for (const { buffer, writing } of this.#slabs) if (writing === null) SLABS.give(buffer);
+    this.#slabs = [];
   }
 
   #syncInBackground(): void {
@@ -189,7 +196,8 @@ export class LogAppender {
         slab.writing = Promise.reject(error);
       }
     } else {
-      slab.writing = Promise.all([before, this.#files.write(bytes, position)]).then(() => {});
+      const writing = this.#files.write(bytes, position);
+      slab.writing = before === null ? writing : bothEnded(before, writing);
     }
   }
 
@@ -207,13 +215,19 @@ export class LogAppender {
     return this.#failure;
   }
 
-  /** The last slab stays: more may go into it. */
+  /** What is durable need not be kept. */
   #release(): void {
-    const last = this.#slabs.at(-1);
     this.#slabs = this.#slabs.filter((slab) => {
-      if (slab === last || slab.end > this.#durablePosition) return true;
-      if (this.#pool.length < POOLED_SLABS_MAX) this.#pool.push(slab.buffer);
+      if (slab.end > this.#durablePosition) return true;
+      SLABS.give(slab.buffer);
       return false;
     });
   }
+}
+
+/** Settles only when neither of two writes looks at their slab any more; rejects where one did. */
+async function bothEnded(one: Promise<void>, other: Promise<void>): Promise<void> {
+  const [first, second] = await Promise.allSettled([one, other]);
+  if (first.status === 'rejected') throw first.reason;
+  if (second.status === 'rejected') throw second.reason;
 }

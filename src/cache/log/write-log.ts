@@ -350,6 +350,7 @@ export class WriteLog {
 
   /** Closes the files as they are. */
   abandon(): void {
+    this.#appender.abandon();
     this.#files.close();
     this.#headFile.close();
   }

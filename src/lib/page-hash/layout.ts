@@ -6,4 +6,4 @@ export const SCRATCH_START: number = 4096;
 /** From here on the memory is for buffers. */
 export const BUFFERS_START: number = 64 * 1024;
 /** Only reserved: what nobody has written to takes no memory. */
-export const MEMORY_BYTES: number = BUFFERS_START + 40 * 1024 * 1024;
+export const MEMORY_BYTES: number = BUFFERS_START + 84 * 1024 * 1024;

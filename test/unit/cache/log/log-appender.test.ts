@@ -133,6 +133,46 @@ for (const failing of ['write', 'writeSync', 'datasync'] as const) {
   });
 }
 
+test("a sync that fails is not over before a write that hangs: its slab is another record's soon after", async () => {
+  const sim = newDisk();
+  const disk = new HookedDisk(sim);
+  const { log } = await openLog(disk, { sizeBytes: 64 * MIB });
+  const [syncGate, writeGate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  append(log, 0, bytesOf(1, 4096));
+  disk.before = (call) => (call === 'datasync' ? syncGate.promise : undefined);
+  const first = log.sync() ?? Promise.resolve();
+  await settle();
+  // While it runs one slab is handed over, and then another, which hangs.
+  for (let tag = 2; tag < 5; tag++) append(log, MIB * tag, bytesOf(tag, 400 * KIB));
+  await settle();
+  disk.before = (call) => (call === 'write' ? writeGate.promise : undefined);
+  for (let tag = 5; tag < 7; tag++) append(log, MIB * tag, bytesOf(tag, 400 * KIB));
+  const [, hanging] = callsOf(disk, 'write');
+  assert.equal(callsOf(disk, 'write').length, 2);
+  syncGate.reject(ioError());
+  await assert.rejects(first);
+  // The hanging one is written again, which fails at once.
+  disk.before = (call) => {
+    if (call === 'write' && disk.calls.at(-1)?.position === hanging?.position) throw ioError();
+  };
+  let ended = false;
+  const second = (log.sync() ?? Promise.resolve()).finally(() => {
+    ended = true;
+  });
+  second.catch(() => {});
+  await settle(50);
+  assert.ok(!ended, 'somebody still looks at the slab');
+  writeGate.resolve();
+  await assert.rejects(second);
+  disk.before = () => {};
+  await log.sync();
+  const { log: next } = await openLog(sim.crash());
+  assert.deepEqual(
+    numbers(next).map((number) => dataOf(next, number)[8]),
+    [1, 2, 3, 4, 5, 6],
+  );
+});
+
 test('a disk that fails to sync and forgets what it was given: what is flushed later is there all the same', async () => {
   for (let seed = 0; seed < 30; seed++) {
     const disk = newDisk(seed);
