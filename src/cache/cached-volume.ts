@@ -18,7 +18,7 @@ import { DamagedPages } from './dirty/damaged-pages.ts';
 import { dirtySpans, overlayExtents, RunList, type StateExtent } from './dirty/dirty-extents.ts';
 import { DirtyStore, PARTIAL_PAGES_MAX } from './dirty/dirty-store.ts';
 import { Intake, type IntakeJob } from './intake.ts';
-import { saltOf, WriteLog } from './log/write-log.ts';
+import { saltOf, WriteLog, type WriteLogOptions } from './log/write-log.ts';
 import { PAGE_BYTES } from './page.ts';
 import { Fetcher } from './read/fetcher.ts';
 import { Reader } from './read/reader.ts';
@@ -59,6 +59,7 @@ export interface CachedVolumeOptions {
   readonly whenOurs: <T>(work: Promise<T>) => Promise<T>;
   readonly clock: Clock;
   readonly log: Log;
+  readonly slabs?: WriteLogOptions['slabs'];
 }
 
 export interface CachedVolumeStatus {
@@ -134,12 +135,9 @@ export class CachedVolume {
     });
   }
 
-  /**
-   * Opens the cache in `directory`, or makes it, and takes up what a crash has left in it. CORRUPT where flushed writes are lost;
-   * NO_SPACE where the log does not fit on the disk.
-   */
+  /** Opens the cache in `directory`, or makes it. CORRUPT where flushed writes are lost; NO_SPACE where the log does not fit. */
   static async open(options: CachedVolumeOptions): Promise<CachedVolume> {
-    const { disk, directory, volumeId, clock, log, layout } = options;
+    const { disk, directory, volumeId, clock, log, layout, slabs } = options;
     // Whoever looked whose cache it is has made both, if they were not there.
     for (const path of [dirname(directory), directory]) await makeDurableDirectory(disk, path);
     let volume: CachedVolume | null = null;
@@ -151,6 +149,7 @@ export class CachedVolume {
       salt: saltOf(volumeId),
       nowMs: () => clock.now(),
       log,
+      slabs,
       onRoom: () => {
         if (volume !== null) volume.#wakeRoomWaiters();
       },

@@ -35,10 +35,10 @@ type PipeClass = new (kind: number) => PipeHandle;
 /** A pipe for data, and not one to listen on or to pass descriptors through. */
 const PIPE_SOCKET = 0;
 
-/** After one request that was waited for, so many more are taken if they are there already, before other things have their turn ... */
-const TAKEN_AT_ONCE_MAX = 32;
-/** ... or until they, and the replies to them, have had so many bytes: those take their time, and waiting is little beside it. */
-const TAKEN_AT_ONCE_BYTES = 256 * 1024;
+/** After one request that was waited for, so many more are taken if they are there already, before others, as NBD clients, have their turn ... */
+const TAKEN_MORE_MAX = 7;
+/** ... but none once all of them and the replies to them have had so many bytes: that takes its time, and waiting is little beside it. */
+const TAKEN_BYTES_MAX = 256 * 1024;
 /** Buffers that more can be taken into. A device that keeps the data of a write may have all of them for a while. */
 const QUIET_BUFFERS = 4;
 
@@ -80,8 +80,9 @@ export class FuseChannel implements ReplySink {
       handle: this.#pollable(),
       pauseOnCreate: true,
       onread: {
-        buffer: () => this.buffers.current,
-        callback: (length: number, buffer: Buffer) => reader.received(buffer, length) && this.#takeMore(reader),
+        // Asked for as soon as the callback has returned, and kept to until the next request is there.
+        buffer: () => this.buffers.choose(),
+        callback: (length: number, buffer: Buffer) => this.#take(reader, buffer, length),
       },
     };
     const socket = new ChannelSocket(options as unknown as SocketConstructorOpts);
@@ -95,20 +96,27 @@ export class FuseChannel implements ReplySink {
   }
 
   /**
-   * Takes what is there already: waiting for each by itself takes as long as answering a small one. False as of `received`.
+   * Takes the request, and those that are there already: waiting for each by itself takes as long as answering a small one.
+   * False as of `received`.
    */
-  #takeMore(reader: ChannelReader): boolean {
+  #take(reader: ChannelReader, buffer: Buffer, length: number): boolean {
+    if (buffer !== this.buffers.current) {
+      // It may be a write's by now. Better no disk than a wrong one.
+      this.#socket?.destroy(new Error(`Node ${process.version} has read into a buffer that it was not told to`));
+      return false;
+    }
+    this.#movedBytes = length;
+    if (!reader.received(buffer, length)) return false;
     const quietReader = this.#quietReader;
     if (quietReader === null) return true;
-    this.#movedBytes = 0;
-    for (let taken = 0; taken < TAKEN_AT_ONCE_MAX && this.#movedBytes < TAKEN_AT_ONCE_BYTES; taken++) {
+    for (let taken = 0; taken < TAKEN_MORE_MAX && this.#movedBytes < TAKEN_BYTES_MAX; taken++) {
       // Its number may be another file's once it is closed.
       if (this.#socket?.destroyed !== false) return false;
-      const buffer = this.buffers.current;
-      const length = quietReader.read(buffer);
-      if (length === 0) return true;
-      this.#movedBytes += length;
-      if (!reader.received(buffer, length)) return false;
+      const next = this.buffers.choose();
+      const nextLength = quietReader.read(next);
+      if (nextLength === 0) return true;
+      this.#movedBytes += nextLength;
+      if (!reader.received(next, nextLength)) return false;
     }
     return true;
   }
@@ -145,6 +153,7 @@ export class FuseChannel implements ReplySink {
   sendAside(bytes: Buffer, length: number, sent: () => void): boolean {
     const socket = this.#socket;
     if (socket?.destroyed !== false) return false;
+    this.#movedBytes += length;
     socket.writing++;
     write(this.fd, bytes, 0, length, null, (error) => {
       if (error !== null) this.#writeFailed(error);

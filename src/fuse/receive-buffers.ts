@@ -30,16 +30,19 @@ export class ReceiveBuffers {
     return kept;
   }
 
-  /** A buffer that was kept is free again. Not to be called while the current one is being received into. */
+  /** A buffer that was kept is free again. Another request may be on its way into the current one, which stays. */
   give(buffer: Buffer): void {
-    if (!this.#preferred.has(buffer)) {
-      if (this.#spare.length < SPARE_MAX) this.#spare.unshift(buffer);
-    } else if (this.#preferred.has(this.#current)) this.#spare.push(buffer);
-    else {
-      const other = this.#current;
-      this.#current = buffer;
-      this.give(other);
+    if (this.#preferred.has(buffer)) this.#spare.push(buffer);
+    else if (this.#spare.length < SPARE_MAX) this.#spare.unshift(buffer);
+  }
+
+  /** The current one from now on: a preferred one where one is free. Only while nobody reads, or is told to read, into what was. */
+  choose(): Buffer {
+    const best = this.#spare.at(-1);
+    if (best !== undefined && this.#preferred.has(best) && !this.#preferred.has(this.#current)) {
+      this.give(this.keep());
     }
+    return this.#current;
   }
 
   #take(): Buffer {

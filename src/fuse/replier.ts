@@ -22,28 +22,14 @@ export const ASIDE_BYTES_MIN = 256 * 1024;
 /** Buffers for that. Where all of them are on their way, we do it ourselves. */
 const ASIDE_MAX = 3;
 
-export class Replier {
-  readonly #sink: ReplySink;
+/** The memory of replies, for all mounts of the process: of the kind that pages are checked in there is only so much, and none comes back. */
+class ReplyBuffers {
+  /** For a reply that is put together and sent before anything else is done. */
+  readonly slab: Buffer = allocateReply();
   readonly #aside: Buffer[] = [];
   #asideMade = 0;
-  readonly #slab = allocateReply();
-  readonly #header = this.#slab.subarray(0, REPLY_HEADER_BYTES);
 
-  constructor(sink: ReplySink) {
-    this.#sink = sink;
-  }
-
-  /** Where the body of the next reply is put, with offsets of its own. It is free again as soon as that has been sent. */
-  readonly body = this.#slab.subarray(REPLY_HEADER_BYTES);
-
-  /** Success, with the first `bodyBytes` of `body`. */
-  succeed(uniqueLow: number, uniqueHigh: number, bodyBytes = 0): void {
-    this.#send(uniqueLow, uniqueHigh, 0, bodyBytes);
-  }
-
-  /** A buffer for a large reply of its own, header and all: for `succeedAside`, or given back. Null where there is none. */
   takeAside(): Buffer | null {
-    if (this.#sink.sendAside === undefined) return null;
     const spare = this.#aside.pop();
     if (spare !== undefined) return spare;
     if (this.#asideMade === ASIDE_MAX) return null;
@@ -53,6 +39,41 @@ export class Replier {
 
   giveAside(buffer: Buffer): void {
     this.#aside.push(buffer);
+  }
+}
+
+/** Made with the first mount. */
+let processBuffers: ReplyBuffers | undefined;
+
+export class Replier {
+  readonly #sink: ReplySink;
+  readonly #buffers: ReplyBuffers;
+  readonly #slab: Buffer;
+  readonly #header: Buffer;
+  /** Where the body of the next reply is put, with offsets of its own, right before that is sent. */
+  readonly body: Buffer;
+
+  constructor(sink: ReplySink) {
+    this.#sink = sink;
+    processBuffers ??= new ReplyBuffers();
+    this.#buffers = processBuffers;
+    this.#slab = this.#buffers.slab;
+    this.#header = this.#slab.subarray(0, REPLY_HEADER_BYTES);
+    this.body = this.#slab.subarray(REPLY_HEADER_BYTES);
+  }
+
+  /** Success, with the first `bodyBytes` of `body`. */
+  succeed(uniqueLow: number, uniqueHigh: number, bodyBytes = 0): void {
+    this.#send(uniqueLow, uniqueHigh, 0, bodyBytes);
+  }
+
+  /** A buffer for a large reply of its own, header and all: for `succeedAside`, or given back. Null where there is none. */
+  takeAside(): Buffer | null {
+    return this.#sink.sendAside === undefined ? null : this.#buffers.takeAside();
+  }
+
+  giveAside(buffer: Buffer): void {
+    this.#buffers.giveAside(buffer);
   }
 
   /** Success, with `bodyBytes` of data that lie in the buffer behind the room for the header. */

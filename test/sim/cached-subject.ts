@@ -1,5 +1,6 @@
 /** The volume behind its cache, as the simulation opens it. */
 import { CachedVolume } from '../../src/cache/cached-volume.ts';
+import { PoisonedSlabs } from '../support/poisoned-slabs.ts';
 import type { Subject, SubjectOptions } from './subject.ts';
 
 export const cachedSubject: Subject = {
@@ -23,6 +24,7 @@ export const cachedSubject: Subject = {
       whenOurs: (work) => work,
       triggers: upload,
       lost: () => null,
+      slabs: new PoisonedSlabs(),
     });
   },
 };

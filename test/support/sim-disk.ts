@@ -317,7 +317,7 @@ class SimFile implements DiskFile {
     const change = this.#inode.beginWrite(Buffer.from(source), position);
     await this.#during(async () => {
       await this.#disk.pass('write');
-      if (!change.data.equals(source)) throw new Error(`what was being written to ${this.path} was changed meanwhile`);
+      if (!change.data.equals(source)) endChanged(this.path);
       this.#write(change);
     });
   }
@@ -425,4 +425,13 @@ function ioError(what: string, path: string): StorageError {
 
 function invalid(what: string, path: string, why: string): StorageError {
   return new StorageError('INVALID', `cannot ${what} ${path}: ${why}`);
+}
+
+/** Not an error of the write: whoever writes would take that for the disk's, and write again. */
+function endChanged(path: string): never {
+  const error = new Error(`what was being written to ${path} was changed meanwhile`);
+  queueMicrotask(() => {
+    throw error;
+  });
+  throw error;
 }

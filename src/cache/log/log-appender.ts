@@ -3,7 +3,7 @@ import { describeError, StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { alignUp, GROUP_ALIGN_BYTES, type LogFiles } from './log-files.ts';
 import { Slab } from './slab.ts';
-import { SLAB_BYTES, SlabPool } from './slab-pool.ts';
+import { processSlabs, SLAB_BYTES, type SlabMemory } from './slab-pool.ts';
 
 const RECORD_ALIGN_BYTES = 8;
 /** Groups up to this size are written at once: that takes less time than handing them to another thread. */
@@ -12,9 +12,6 @@ const SYNC_WRITE_BYTES_MAX = 128 * 1024;
 const BACKGROUND_SYNC_BYTES = 16 * 1024 * 1024;
 /** With so much, nothing is appended until a sync has succeeded. */
 const UNSYNCED_BYTES_MAX = 64 * 1024 * 1024;
-
-/** For all logs of the process: few are written to at a time. */
-const SLABS = new SlabPool();
 
 /** Where a record goes: `at` in the slab's buffer. */
 export interface Place {
@@ -35,6 +32,8 @@ export interface LogAppenderOptions {
   readonly log: Log;
   /** Called when more may be appended than before. */
   readonly onRoom: () => void;
+  /** Left out: those of the process. */
+  readonly slabs?: SlabMemory | undefined;
 }
 
 /**
@@ -46,6 +45,7 @@ export class LogAppender {
   readonly #files: LogFiles;
   readonly #log: Log;
   readonly #onRoom: () => void;
+  readonly #memory: SlabMemory;
   readonly #slabBytes: number;
   /** In order; all but the last are full. */
   #slabs: Slab[] = [];
@@ -59,6 +59,7 @@ export class LogAppender {
     this.#files = options.files;
     this.#log = options.log;
     this.#onRoom = options.onRoom;
+    this.#memory = options.slabs ?? processSlabs;
     this.#position = options.position;
     this.#durablePosition = options.position;
     this.#slabBytes = Math.min(SLAB_BYTES, options.files.fileBytes);
@@ -102,11 +103,13 @@ export class LogAppender {
     if (slab === undefined || position < slab.position || position + bytes > slab.position + slab.limitBytes) {
       if (slab !== undefined) this.#submit(slab);
       const limitBytes = Math.min(this.#slabBytes, this.#files.fileEnd(position) - position);
-      slab = new Slab(SLABS.take(this.#slabBytes), position, limitBytes);
+      slab = new Slab(this.#memory.take(this.#slabBytes), position, limitBytes);
       this.#slabs.push(slab);
       if (this.#position - this.#durablePosition > BACKGROUND_SYNC_BYTES && !this.#syncing) this.#syncInBackground();
     }
     const at = position - slab.position;
+    // What somebody else has left there is not for this log.
+    for (let gap = slab.usedBytes; gap < at; gap++) slab.buffer[gap] = 0;
     slab.usedBytes = at + bytes;
     this.#position = position + bytes;
     return { slab, at, position };
@@ -132,8 +135,12 @@ export class LogAppender {
 
   /** Nothing is appended or read any more. */
   abandon(): void {
-    // A write under way may still look at its slab.
-    for (const { buffer, writing } of this.#slabs) if (writing === null) SLABS.give(buffer);
+    for (const { buffer, writing } of this.#slabs) {
+      const give = (): void => this.#memory.give(buffer);
+      // A write under way still looks at its slab.
+      if (writing === null) give();
+      else void writing.then(give, give);
+    }
     this.#slabs = [];
   }
 
@@ -219,7 +226,7 @@ export class LogAppender {
   #release(): void {
     this.#slabs = this.#slabs.filter((slab) => {
       if (slab.end > this.#durablePosition) return true;
-      SLABS.give(slab.buffer);
+      this.#memory.give(slab.buffer);
       return false;
     });
   }

@@ -9,30 +9,34 @@ export const SLAB_BYTES: number = 1024 * 1024 + 8 * 1024;
 /** As many as are in use while one log is written to as fast as it takes it. With more, the others come from ordinary memory and go again. */
 export const POOLED_SLABS: number = 40;
 
-export class SlabPool {
+export interface SlabMemory {
+  /** A buffer of at least `bytes`, which are SLAB_BYTES at most, with anything in it. */
+  take(bytes: number): Buffer;
+  /** The caller must know that nobody looks at `buffer` any more. */
+  give(buffer: Buffer): void;
+}
+
+export class SlabPool implements SlabMemory {
   readonly #free: Buffer[] = [];
   readonly #pooled = new WeakSet<Buffer>();
   #made = 0;
 
-  /** A buffer of at least `bytes`, which are SLAB_BYTES at most, with anything in it. */
   take(bytes: number): Buffer {
-    // Logs this small are not for speed.
-    if (bytes < SLAB_BYTES / 2) return Buffer.allocUnsafeSlow(bytes);
-    return this.#free.pop() ?? this.#make();
+    return this.#free.pop() ?? this.#make(bytes);
   }
 
-  /** The caller must know that nobody looks at `buffer` any more. */
   give(buffer: Buffer): void {
     if (this.#pooled.has(buffer)) this.#free.push(buffer);
   }
 
-  #make(): Buffer {
-    const kept = this.#made < POOLED_SLABS;
-    const buffer = (kept ? allocateChecked(SLAB_BYTES) : null) ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
-    if (kept) {
-      this.#made++;
-      this.#pooled.add(buffer);
-    }
+  #make(bytes: number): Buffer {
+    if (this.#made === POOLED_SLABS) return Buffer.allocUnsafeSlow(bytes);
+    this.#made++;
+    const buffer = allocateChecked(SLAB_BYTES) ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
+    this.#pooled.add(buffer);
     return buffer;
   }
 }
+
+/** For all logs of the process: few are written to at a time. */
+export const processSlabs: SlabMemory = new SlabPool();

@@ -9,7 +9,7 @@ import type { Disk } from '../../lib/disk.ts';
 import { StorageError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { PAGE_BYTES } from '../page.ts';
-import { LogAppender } from './log-appender.ts';
+import { LogAppender, type LogAppenderOptions } from './log-appender.ts';
 import { alignUp, GROUP_ALIGN_BYTES, LogFiles } from './log-files.ts';
 import { LogFiller } from './log-filler.ts';
 import { headPath, type LogHead, LogHeadFile } from './log-head.ts';
@@ -50,6 +50,8 @@ export interface WriteLogOptions {
   readonly log: Log;
   /** Called when there is more room than before. */
   readonly onRoom: () => void;
+  /** As of LogAppender. */
+  readonly slabs?: LogAppenderOptions['slabs'];
 }
 
 export class WriteLog {
@@ -84,6 +86,7 @@ export class WriteLog {
       position: parts.position,
       log: options.log,
       onRoom: options.onRoom,
+      slabs: options.slabs,
     });
   }
 

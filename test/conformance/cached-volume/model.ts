@@ -9,6 +9,7 @@ import { StorageError } from '../../../src/lib/errors.ts';
 import { silentLog } from '../../../src/lib/log.ts';
 import { MemoryObjectStore } from '../../../src/object/memory.ts';
 import type { GetOptions, ObjectData, PutOptions, PutResult } from '../../../src/object/object-store.ts';
+import { PoisonedSlabs } from '../../support/poisoned-slabs.ts';
 import { Random } from '../../support/random.ts';
 import { SimDisk } from '../../support/sim-disk.ts';
 import { VirtualClock } from '../../support/virtual-clock.ts';
@@ -178,6 +179,7 @@ class Run {
       whenOurs: (work) => work.finally(() => (random.chance(0.2) ? this.#scheduler.pause() : undefined)),
       clock: this.#clock,
       log: silentLog,
+      slabs: new PoisonedSlabs(),
     });
   }
 

@@ -2,6 +2,7 @@
 import { CachedVolume, type CachedVolumeOptions } from '../../../src/cache/cached-volume.ts';
 import { PAGE_BYTES } from '../../../src/cache/page.ts';
 import type { Batch, BatchExtent, Extent, Layout } from '../../../src/layout/layout.ts';
+import { PoisonedSlabs } from '../../support/poisoned-slabs.ts';
 import type { SimDisk } from '../../support/sim-disk.ts';
 import { VirtualClock } from '../../support/virtual-clock.ts';
 import { LogBook } from '../volume/fixtures.ts';
@@ -153,6 +154,7 @@ export function rig(
         whenOurs: (work) => work,
         clock,
         log,
+        slabs: new PoisonedSlabs(),
         ...overrides,
       }),
   };

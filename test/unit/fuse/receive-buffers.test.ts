@@ -16,7 +16,7 @@ test('without preferred ones there is always a buffer, and those given back are 
   assert.equal(buffers.current, first);
 });
 
-test('whatever is kept and given back: a preferred one is current where one is free, and none is lost or in use twice', () => {
+test('whatever is kept and given back: none is lost or in use twice, and who chooses has a preferred one where one is free', () => {
   fc.assert(
     fc.property(fc.array(fc.nat(), { maxLength: 100 }), (steps) => {
       const preferred: Buffer[] = Array.from({ length: 3 }, () => Buffer.alloc(SIZE_BYTES));
@@ -24,11 +24,21 @@ test('whatever is kept and given back: a preferred one is current where one is f
       const kept: Buffer[] = [];
       for (const step of steps) {
         const [given] = step % 2 === 0 ? kept.splice(step % Math.max(kept.length, 1), 1) : [];
-        if (given === undefined) kept.push(buffers.keep());
-        else buffers.give(given);
+        const { current } = buffers;
+        if (given === undefined) {
+          assert.equal(buffers.keep(), current);
+          kept.push(current);
+        } else {
+          buffers.give(given);
+          assert.equal(buffers.current, current, 'a request may be on its way into it');
+        }
         assert.equal(new Set([...kept, buffers.current]).size, kept.length + 1);
+        if (step % 3 > 0) continue;
         const preferredInUse = kept.filter((buffer) => preferred.includes(buffer)).length;
-        assert.equal(preferred.includes(buffers.current), preferredInUse < preferred.length);
+        const chosen = buffers.choose();
+        assert.equal(buffers.current, chosen);
+        assert.equal(preferred.includes(chosen), preferredInUse < preferred.length);
+        assert.equal(new Set([...kept, chosen]).size, kept.length + 1);
       }
     }),
   );

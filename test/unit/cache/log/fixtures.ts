@@ -4,6 +4,7 @@ import { LOG_BYTES_MIN, WriteLog } from '../../../../src/cache/log/write-log.ts'
 import { PAGE_BYTES } from '../../../../src/cache/page.ts';
 import type { Disk, DiskFile } from '../../../../src/lib/disk.ts';
 import { type Log, silentLog } from '../../../../src/lib/log.ts';
+import { PoisonedSlabs } from '../../../support/poisoned-slabs.ts';
 import { Random } from '../../../support/random.ts';
 import { SimDisk, type SimDiskOptions } from '../../../support/sim-disk.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
@@ -36,6 +37,7 @@ export async function openLog(
     nowMs: () => 0,
     log: silentLog,
     onRoom: () => rooms++,
+    slabs: new PoisonedSlabs(),
     ...options,
   });
   return { ...opened, rooms: () => rooms };

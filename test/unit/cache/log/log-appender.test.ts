@@ -1,8 +1,13 @@
 /** Appending and syncing: what is called durable is, syncs are shared, and what failed is written again. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
+import { LogAppender } from '../../../../src/cache/log/log-appender.ts';
+import type { LogFiles } from '../../../../src/cache/log/log-files.ts';
+import { SLAB_BYTES } from '../../../../src/cache/log/slab-pool.ts';
 import { LOG_BYTES_MIN } from '../../../../src/cache/log/write-log.ts';
 import { StorageError } from '../../../../src/lib/errors.ts';
+import { silentLog } from '../../../../src/lib/log.ts';
+import { PoisonedSlabs } from '../../../support/poisoned-slabs.ts';
 import { settle } from '../../../support/virtual-clock.ts';
 import { LogBook } from '../../volume/fixtures.ts';
 import { append, bytesOf, type Call, DIRECTORY, dataOf, HookedDisk, newDisk, numbers, openLog } from './fixtures.ts';
@@ -283,4 +288,57 @@ test('a head that cannot be written keeps the space, and can be tried again', as
   disk.before = () => {};
   await log.commitHead(log.markHead());
   assert.ok(log.hasRoom(0, 16 * KIB));
+});
+
+describe('the memory of slabs', () => {
+  const FILE_BYTES = 4 * MIB;
+
+  function openAppender(write: () => Promise<void>): { appender: LogAppender; slabs: PoisonedSlabs } {
+    const fileStart = (position: number): number => Math.floor(position / FILE_BYTES) * FILE_BYTES;
+    const files = {
+      fileBytes: FILE_BYTES,
+      fileStart,
+      fileEnd: (position: number) => fileStart(position) + FILE_BYTES,
+      write,
+      writeSync: () => {},
+      datasync: async () => {},
+    };
+    const slabs = new PoisonedSlabs();
+    const options = { files: files as unknown as LogFiles, position: 0, log: silentLog, onRoom: () => {}, slabs };
+    return { appender: new LogAppender(options), slabs };
+  }
+
+  test('is given back once what is in it is durable, and not before', async () => {
+    const { appender, slabs } = openAppender(async () => {});
+    appender.append(1000);
+    const synced = appender.sync();
+    await Promise.resolve();
+    appender.append(SLAB_BYTES - 4096);
+    appender.append(1000);
+    await synced;
+    assert.equal(slabs.inUse.size, 2);
+    await appender.sync();
+    assert.equal(slabs.inUse.size, 0);
+    appender.abandon();
+  });
+
+  test('is given back by a log that is given up, where a write looks at it once that has ended', async () => {
+    const hanging = Promise.withResolvers<void>();
+    const { appender, slabs } = openAppender(() => hanging.promise);
+    for (let count = 0; count < 5; count++) appender.append(500 * KIB);
+    assert.equal(slabs.inUse.size, 3);
+    appender.abandon();
+    assert.equal(slabs.inUse.size, 2);
+    hanging.reject(ioError());
+    await settle();
+    assert.equal(slabs.inUse.size, 0);
+  });
+
+  test('has nothing in it between two records of what was there before', () => {
+    const { appender, slabs } = openAppender(async () => {});
+    slabs.give(slabs.take(SLAB_BYTES));
+    appender.append(13);
+    const { slab } = appender.append(8);
+    assert.deepEqual([...slab.buffer.subarray(12, 17)], [0xee, 0, 0, 0, 0xee]);
+  });
 });
