@@ -24,10 +24,15 @@ const ASIDE_MAX = 3;
 
 /** The memory of replies, for all mounts of the process: of the kind that pages are checked in there is only so much, and none comes back. */
 class ReplyBuffers {
-  /** For a reply that is put together and sent before anything else is done. */
-  readonly slab: Buffer = allocateReply();
+  #slab: Buffer | undefined;
   readonly #aside: Buffer[] = [];
   #asideMade = 0;
+
+  /** For a reply that is put together and sent before anything else is done. */
+  get slab(): Buffer {
+    this.#slab ??= allocateReply();
+    return this.#slab;
+  }
 
   takeAside(): Buffer | null {
     const spare = this.#aside.pop();
@@ -42,12 +47,10 @@ class ReplyBuffers {
   }
 }
 
-/** Made with the first mount. */
-let processBuffers: ReplyBuffers | undefined;
+const PROCESS_BUFFERS = new ReplyBuffers();
 
 export class Replier {
   readonly #sink: ReplySink;
-  readonly #buffers: ReplyBuffers;
   readonly #slab: Buffer;
   readonly #header: Buffer;
   /** Where the body of the next reply is put, with offsets of its own, right before that is sent. */
@@ -55,9 +58,7 @@ export class Replier {
 
   constructor(sink: ReplySink) {
     this.#sink = sink;
-    processBuffers ??= new ReplyBuffers();
-    this.#buffers = processBuffers;
-    this.#slab = this.#buffers.slab;
+    this.#slab = PROCESS_BUFFERS.slab;
     this.#header = this.#slab.subarray(0, REPLY_HEADER_BYTES);
     this.body = this.#slab.subarray(REPLY_HEADER_BYTES);
   }
@@ -69,11 +70,11 @@ export class Replier {
 
   /** A buffer for a large reply of its own, header and all: for `succeedAside`, or given back. Null where there is none. */
   takeAside(): Buffer | null {
-    return this.#sink.sendAside === undefined ? null : this.#buffers.takeAside();
+    return this.#sink.sendAside === undefined ? null : PROCESS_BUFFERS.takeAside();
   }
 
   giveAside(buffer: Buffer): void {
-    this.#buffers.giveAside(buffer);
+    PROCESS_BUFFERS.giveAside(buffer);
   }
 
   /** Success, with `bodyBytes` of data that lie in the buffer behind the room for the header. */
