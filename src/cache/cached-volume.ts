@@ -135,7 +135,7 @@ export class CachedVolume {
     });
   }
 
-  /** Opens the cache in `directory`, or makes it. CORRUPT where flushed writes are lost; NO_SPACE where the log does not fit. */
+  /** Opens the cache in `directory`, or makes it, and takes up what a crash has left. CORRUPT where flushed writes are lost; NO_SPACE where the log does not fit. */
   static async open(options: CachedVolumeOptions): Promise<CachedVolume> {
     const { disk, directory, volumeId, clock, log, layout, slabs } = options;
     // Whoever looked whose cache it is has made both, if they were not there.

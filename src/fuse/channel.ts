@@ -28,6 +28,7 @@ export interface ChannelReader {
 
 interface PipeHandle {
   open(fd: number): number | undefined;
+  readStop(): number;
 }
 
 type PipeClass = new (kind: number) => PipeHandle;
@@ -55,6 +56,7 @@ export class FuseChannel implements ReplySink {
   readonly #pieces: Buffer[] = [];
   #reader: ChannelReader | undefined;
   #socket: ChannelSocket | undefined;
+  /** Of requests and replies, since one was waited for. */
   #movedBytes = 0;
 
   /** Opens the device. `receiveBytes`: what the largest request takes. Throws UNSUPPORTED where that cannot be. */
@@ -76,8 +78,9 @@ export class FuseChannel implements ReplySink {
   /** Begins to read. To be called once something is mounted by way of `fd`: before that there is nothing to wait for. */
   start(reader: ChannelReader): void {
     this.#reader = reader;
+    const handle = this.#pollable();
     const options = {
-      handle: this.#pollable(),
+      handle,
       pauseOnCreate: true,
       onread: {
         // Asked for as soon as the callback has returned, and kept to until the next request is there.
@@ -85,7 +88,7 @@ export class FuseChannel implements ReplySink {
         callback: (length: number, buffer: Buffer) => this.#take(reader, buffer, length),
       },
     };
-    const socket = new ChannelSocket(options as unknown as SocketConstructorOpts);
+    const socket = new ChannelSocket(handle, options as unknown as SocketConstructorOpts);
     this.#socket = socket;
     let failure: Error | null = null;
     socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -97,7 +100,7 @@ export class FuseChannel implements ReplySink {
 
   /**
    * Takes the request, and those that are there already: waiting for each by itself takes as long as answering a small one.
-   * False as of `received`.
+   * False as of `received`, and once the channel is closed.
    */
   #take(reader: ChannelReader, buffer: Buffer, length: number): boolean {
     if (buffer !== this.buffers.current) {
@@ -194,15 +197,23 @@ export class FuseChannel implements ReplySink {
  * would get the reply.
  */
 class ChannelSocket extends Socket {
+  readonly #handle: PipeHandle;
   /** Writes under way on other threads. */
   writing = 0;
   #whenWritten: () => void = () => {};
+
+  constructor(handle: PipeHandle, options: SocketConstructorOpts) {
+    super(options);
+    this.#handle = handle;
+  }
 
   writingDone(): void {
     if (--this.writing === 0) this.#whenWritten();
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    // Node takes what is read for a destroyed socket for an error, and its length for the error's number, which ends the process.
+    this.#handle.readStop();
     if (this.writing === 0) super._destroy(error, callback);
     else this.#whenWritten = () => super._destroy(error, callback);
   }
@@ -216,7 +227,8 @@ function pipeClass(): PipeClass {
   socket.connect({ path: '\0bucketdisk/no-such-socket' });
   const made = (socket as unknown as { _handle?: { constructor?: unknown } })._handle?.constructor;
   socket.destroy();
-  if (typeof made !== 'function' || typeof made.prototype.open !== 'function') {
+  const isExpected = typeof made === 'function' && ['open', 'readStop'].every((name) => name in made.prototype);
+  if (!isExpected) {
     throw new StorageError('UNSUPPORTED', `Node ${process.version} cannot wait for ${DEVICE}: set fuse.dir to null`);
   }
   return made as PipeClass;

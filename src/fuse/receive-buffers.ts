@@ -1,6 +1,6 @@
 /** The buffers that requests are read into: one at a time, unless a device keeps the data of a write for a while. */
 
-/** Those that are kept for later, beside the one in use and the preferred ones. */
+/** So many are kept for later; preferred ones always. */
 const SPARE_MAX = 16;
 
 export class ReceiveBuffers {

@@ -1,7 +1,7 @@
 /** Puts replies together and hands them to whoever writes them to the device. */
-import { allocateChecked } from '../lib/checksum.ts';
 import type { Errno } from './constants.ts';
-import { encodeReplyHeader, REPLY_HEADER_BYTES, TRANSFER_BYTES_MAX } from './wire.ts';
+import { processReplyBuffers } from './reply-buffers.ts';
+import { encodeReplyHeader, REPLY_HEADER_BYTES } from './wire.ts';
 
 /** Takes one whole reply at a time. The buffers are used again, or changed by others, once the call has returned. */
 export interface ReplySink {
@@ -12,42 +12,11 @@ export interface ReplySink {
   sendAside?(bytes: Buffer, length: number, sent: () => void): boolean;
 }
 
-const PAGE_BYTES = 4096;
-
 /** Up to here copying data behind its header costs less than handing the system two pieces. */
 const COPIED_BYTES_MAX = 32 * 1024;
 
 /** From here on handing a reply to the kernel takes so long that another thread should do it while we go on. */
 export const ASIDE_BYTES_MIN = 256 * 1024;
-/** Buffers for that. Where all of them are on their way, we do it ourselves. */
-const ASIDE_MAX = 3;
-
-/** The memory of replies, for all mounts of the process: of the kind that pages are checked in there is only so much, and none comes back. */
-class ReplyBuffers {
-  #slab: Buffer | undefined;
-  readonly #aside: Buffer[] = [];
-  #asideMade = 0;
-
-  /** For a reply that is put together and sent before anything else is done. */
-  get slab(): Buffer {
-    this.#slab ??= allocateReply();
-    return this.#slab;
-  }
-
-  takeAside(): Buffer | null {
-    const spare = this.#aside.pop();
-    if (spare !== undefined) return spare;
-    if (this.#asideMade === ASIDE_MAX) return null;
-    this.#asideMade++;
-    return allocateReply();
-  }
-
-  giveAside(buffer: Buffer): void {
-    this.#aside.push(buffer);
-  }
-}
-
-const PROCESS_BUFFERS = new ReplyBuffers();
 
 export class Replier {
   readonly #sink: ReplySink;
@@ -58,7 +27,7 @@ export class Replier {
 
   constructor(sink: ReplySink) {
     this.#sink = sink;
-    this.#slab = PROCESS_BUFFERS.slab;
+    this.#slab = processReplyBuffers.slab;
     this.#header = this.#slab.subarray(0, REPLY_HEADER_BYTES);
     this.body = this.#slab.subarray(REPLY_HEADER_BYTES);
   }
@@ -70,11 +39,11 @@ export class Replier {
 
   /** A buffer for a large reply of its own, header and all: for `succeedAside`, or given back. Null where there is none. */
   takeAside(): Buffer | null {
-    return this.#sink.sendAside === undefined ? null : PROCESS_BUFFERS.takeAside();
+    return this.#sink.sendAside === undefined ? null : processReplyBuffers.takeAside();
   }
 
   giveAside(buffer: Buffer): void {
-    PROCESS_BUFFERS.giveAside(buffer);
+    processReplyBuffers.giveAside(buffer);
   }
 
   /** Success, with `bodyBytes` of data that lie in the buffer behind the room for the header. */
@@ -105,13 +74,4 @@ export class Replier {
     encodeReplyHeader(this.#slab, length, errno, uniqueLow, uniqueHigh);
     this.#sink.send(this.#slab, length);
   }
-}
-
-/**
- * For the largest reply. Its data begins with a page: where it began behind the header, 16 bytes after the beginning of one, reading 1 MiB from the
- * page cache took 117 us in place of 50 (see allocateChecked).
- */
-function allocateReply(): Buffer {
-  const bytes = PAGE_BYTES + TRANSFER_BYTES_MAX;
-  return (allocateChecked(bytes) ?? Buffer.allocUnsafeSlow(bytes)).subarray(PAGE_BYTES - REPLY_HEADER_BYTES);
 }

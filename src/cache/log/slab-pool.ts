@@ -1,6 +1,6 @@
 /**
  * Memory for slabs, kept for the next ones: where each was allocated and faulted in anew, a collector that was told of a gigabyte each second took half
- * a processor, and the faults a tenth of one. It is of the kind that pages are checked in where they lie.
+ * a processor, and the faults a tenth of one. It is of the kind that pages are checked in where they lie, as far as there is such.
  */
 import { allocateChecked } from '../../lib/checksum.ts';
 

@@ -5,5 +5,5 @@ export const HASHED_PAGE_BYTES = 4096;
 export const SCRATCH_START: number = 4096;
 /** From here on the memory is for buffers. */
 export const BUFFERS_START: number = 64 * 1024;
-/** Only reserved: what nobody has written to takes no memory. */
+/** 40 slabs of write logs, 32 MiB of NBD, four replies of FUSE. Only reserved: what nobody has written to takes no memory. */
 export const MEMORY_BYTES: number = BUFFERS_START + 84 * 1024 * 1024;

@@ -90,10 +90,13 @@ export class FakeKernel implements ReplySink {
 
   send(bytes: Buffer, length: number): void {
     this.#take(Buffer.from(bytes.subarray(0, length)));
+    // The memory is another reply's at once, perhaps one of another mount.
+    bytes.fill(0xee);
   }
 
   sendWithData(header: Buffer, data: Buffer): void {
     this.#take(Buffer.concat([header, data]));
+    header.fill(0xee);
   }
 
   /** Sends a request and returns its identity. */
