@@ -26,6 +26,8 @@ export interface SimDiskOptions {
   readonly trace?: (line: string) => void;
   /** Called before every call takes effect; it may halt the disk. */
   readonly onCall?: () => void;
+  /** A buffer was changed while it was being written. Where it is left out the process ends: whoever writes would take it for an error of the disk, and write again. */
+  readonly onChanged?: (error: Error) => void;
   /** Those of an earlier disk, which go on here. */
   readonly incidents?: DiskIncidents;
 }
@@ -230,6 +232,18 @@ export class SimDisk implements Disk {
     return new StorageError('NO_SPACE', `cannot ${what} ${path}: no space left on device (ENOSPC)`);
   }
 
+  changed(path: string): Error {
+    const error = new Error(`what was being written to ${path} was changed meanwhile`);
+    const { onChanged } = this.#options;
+    if (onChanged !== undefined) onChanged(error);
+    else {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+    return error;
+  }
+
   #begin(operation: DiskOperation, what: string, path: string, detail = ''): void {
     this.#checkAlive();
     this.#options.onCall?.();
@@ -317,7 +331,7 @@ class SimFile implements DiskFile {
     const change = this.#inode.beginWrite(Buffer.from(source), position);
     await this.#during(async () => {
       await this.#disk.pass('write');
-      if (!change.data.equals(source)) endChanged(this.path);
+      if (!change.data.equals(source)) throw this.#disk.changed(this.path);
       this.#write(change);
     });
   }
@@ -425,13 +439,4 @@ function ioError(what: string, path: string): StorageError {
 
 function invalid(what: string, path: string, why: string): StorageError {
   return new StorageError('INVALID', `cannot ${what} ${path}: ${why}`);
-}
-
-/** Not an error of the write: whoever writes would take that for the disk's, and write again. */
-function endChanged(path: string): never {
-  const error = new Error(`what was being written to ${path} was changed meanwhile`);
-  queueMicrotask(() => {
-    throw error;
-  });
-  throw error;
 }

@@ -279,11 +279,13 @@ describe('simulated disk: faults', () => {
   });
 
   it('notices a buffer that is changed while it is being written', async () => {
-    const { file } = await withFile(1);
+    const noticed: Error[] = [];
+    const { file } = await withFile(1, { onChanged: (error) => noticed.push(error) });
     const source = Buffer.alloc(SECTOR, 'b');
     const write = file.write(source, 0);
     source.fill('c');
     await assert.rejects(write, /was changed meanwhile/);
+    assert.equal(noticed.length, 1);
   });
 
   it('does the same again with the same seed', async () => {
