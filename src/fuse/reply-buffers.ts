@@ -3,7 +3,7 @@ import { allocateChecked } from '../lib/checksum.ts';
 import { REPLY_HEADER_BYTES, TRANSFER_BYTES_MAX } from './wire.ts';
 
 const PAGE_BYTES = 4096;
-/** For large replies, which another thread hands over. As many as there are of those threads, but for one. */
+/** For large replies, which another thread hands over. Where all of them are on their way, we do it ourselves. */
 const ASIDE_MAX = 3;
 
 class ReplyBuffers {

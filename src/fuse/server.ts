@@ -183,11 +183,10 @@ export class FuseServer {
   #onEnded(error: Error | null): void {
     this.#mounted = false;
     this.#negotiated.reject(new StorageError('UNAVAILABLE', 'the directory was unmounted again'));
-    if (error !== null) {
-      const fields = { error: describeError(error), event: 'fuse-unmounted' };
-      this.#log.error('the FUSE device failed, and the directory is gone; NBD goes on', fields);
-    } else if (this.#closing === undefined) {
-      this.#log.warn('the directory was unmounted by somebody else; NBD goes on', { event: 'fuse-unmounted' });
+    if (error !== null) this.#log.error('the FUSE device failed', { error: describeError(error) });
+    if (this.#closing === undefined) {
+      const what = error === null ? 'was unmounted by somebody else' : 'is gone with its device';
+      this.#log.warn(`the directory ${what}; NBD goes on`, { event: 'fuse-unmounted' });
     }
     this.#ended.resolve();
   }
